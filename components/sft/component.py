@@ -1,0 +1,30 @@
+"""The component of the stage ``sft``."""
+
+from kfp import dsl
+
+from components import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def sft(
+    science: str,
+    placement: str,
+    trainset: dsl.Input[dsl.Artifact],
+    record: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Fine-tunes the student on the conversations (paper, Sec. 3.4, 4.1).
+
+    Args:
+        science: JSON of the stage's slice of the spec.
+        placement: JSON of where and how big.
+        trainset: record of the stage trainset.
+        record: where the output lies, and what made it.
+        metrics: the record's figures, for the comparison of runs.
+    """
+    from fundus_r1.stages.launch import launch
+    from fundus_r1.stages.summary import metrics as figures
+
+    done = launch("sft", science, placement, [trainset.path], record.path)
+    for name, value in figures(done).items():
+        metrics.log_metric(name, value)

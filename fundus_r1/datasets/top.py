@@ -1,0 +1,121 @@
+"""TOP (Tsukazaki Optos Public), ultra-widefield: ``data.csv`` beside ``img/``.
+
+Columns ``filename,ID,age,sex,LR,AMD,RVO,Gla,MH,DR,RD,RP,AO,DM``: nine flags, of which DM (diabetes
+mellitus) is about the patient and not the eye; an eye without any flag is normal. A patient (ID)
+has several photos, often of both eyes and years apart, so only a split by patient is clean. There
+is no official split.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from fundus_r1.datasets.adapter import (
+    Adapter,
+    Candidate,
+    Reading,
+    distinct,
+    read_table,
+    stem,
+    whole_number,
+)
+from fundus_r1.datasets.folders import below, child, entries, search
+from fundus_r1.rows import Modality, Quarantined
+
+NAME = "top"
+FLAGS = {
+    "amd": "amd",
+    "rvo": "rvo",
+    "gla": "glaucoma",
+    "mh": "macular_hole",
+    "dr": "diabetic_retinopathy",
+    "rd": "retinal_detachment",
+    "rp": "retinitis_pigmentosa",
+    "ao": "artery_occlusion",
+}
+"""Column in lower case -> canonical label."""
+DIABETES = "dm"
+_COLUMNS = ("filename", "id", "lr", *FLAGS, DIABETES)
+_EYES: dict[str, Literal["left", "right"]] = {"l": "left", "r": "right"}
+
+
+def find(root: Path) -> list[Path]:
+    """Folders with a ``data.csv`` whose header is TOP's in the main, and ``img/``."""
+
+    def matches(folder: Path, folders: list[str], files: list[str]) -> bool:
+        table = _table(folder, files)
+        if table is None or "img" not in map(str.casefold, folders):
+            return False
+        with table.open(encoding="utf-8-sig", errors="replace") as file:
+            header = {name.strip().casefold() for name in file.readline(1000).split(",")}
+        return "filename" in header and len(header & FLAGS.keys()) > len(FLAGS) // 2
+
+    return search(root, matches)
+
+
+def _table(folder: Path, files: list[str]) -> Path | None:
+    return next((folder / name for name in files if name.casefold() == "data.csv"), None)
+
+
+def read(folder: Path) -> Reading:
+    """All rows of the table, and the images that no row names."""
+    table, images = _table(folder, entries(folder)[1]), child(folder, "img")
+    if table is None or images is None:
+        return Reading([], [])
+    files = {stem(name): images / name for name in entries(images)[1]}
+    rows, quarantined = distinct(read_table(table, _COLUMNS), "filename", NAME, images.name)
+    candidates: list[Candidate] = []
+    for line, row in rows:
+        file = files.pop(stem(row["filename"]), None)
+        result = _candidate(folder, f"{images.name}/{row['filename']}", file, line, row)
+        if isinstance(result, Candidate):
+            candidates.append(result)
+        else:
+            quarantined.append(result)
+    named = {stem(row.path) for row in quarantined}
+    quarantined += [
+        Quarantined(
+            dataset=NAME, path=below(folder, file), reason="unlabelled", detail=f"no row of {table.name}"
+        )
+        for name, file in files.items()
+        if name not in named
+    ]
+    return Reading(candidates, quarantined)
+
+
+def _candidate(
+    folder: Path, path: str, file: Path | None, line: int, row: dict[str, str]
+) -> Candidate | Quarantined:
+    at = f"line {line} of the table"
+    if file is None:
+        return Quarantined(dataset=NAME, path=path, reason="missing", detail=f"{at} names no file there is")
+    if not row["id"]:
+        return Quarantined(dataset=NAME, path=path, reason="bad_row", detail=f"{at} names no patient")
+    flags = {column: whole_number(row[column], range(2)) for column in (*FLAGS, DIABETES)}
+    empty = [column for column in flags if not row[column]]
+    if empty:
+        detail = f"{at} has no value for {', '.join(empty)}"
+        return Quarantined(dataset=NAME, path=path, reason="unlabelled", detail=detail)
+    wrong = [f"{column} = {row[column]}" for column, value in flags.items() if value is None]
+    if wrong:
+        detail = f"{at} says {', '.join(wrong)}, which is neither 0 nor 1"
+        return Quarantined(dataset=NAME, path=path, reason="bad_label", detail=detail)
+    told = {name: row[name] for name in ("age", "sex") if row.get(name)}
+    return Candidate(
+        name=below(folder, file),
+        file=file,
+        labels=tuple(label for column, label in FLAGS.items() if flags[column]) or ("normal",),
+        patient=f"{NAME}:{row['id']}",
+        eye=_EYES.get(row["lr"].casefold()[:1], ""),
+        attributes={**told, "diabetes_mellitus": "yes" if flags[DIABETES] else "no"},
+    )
+
+
+ADAPTER = Adapter(
+    name=NAME,
+    modality=Modality.UWF,
+    layout="data.csv (filename,ID,age,sex,LR,AMD,RVO,Gla,MH,DR,RD,RP,AO,DM) beside img/",
+    find=find,
+    read=read,
+)

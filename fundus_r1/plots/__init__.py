@@ -1,0 +1,1 @@
+"""Small inline-SVG figures and the page that holds them; no script, no request to anywhere."""

@@ -1,0 +1,322 @@
+"""Every row that a stage persists.
+
+Rows are frozen pydantic models. They travel as JSON lines, or as parquet where image bytes
+travel with them (`storage.tables`). ``schema_version`` of the file format is in the record.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Row(BaseModel):
+    """Base of all rows: frozen, and unknown fields are an error, not a silent loss."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Modality(enum.StrEnum):
+    """Imaging modality (paper, Sec. 1): colour fundus photo, B-scan, ultra-widefield."""
+
+    CFP = "CFP"
+    OCT = "OCT"
+    UWF = "UWF"
+
+
+class Split(enum.StrEnum):
+    TRAIN = "train"
+    VALIDATION = "validation"
+
+
+# ---- stage 1: index --------------------------------------------------------------------
+
+
+class Sample(Row):
+    """One training image with its labels (paper, Tab. 2)."""
+
+    sample_id: str
+    """``<dataset>/<path below the dataset's folder>``; unique in a run."""
+    dataset: str
+    modality: Modality
+    labels: tuple[str, ...]
+    """Canonical label keys (`ontology.labels`), at least one; several for multi-label sets."""
+    split: Split
+    patient: str
+    """``<dataset>:<id>``; where the dataset names no patient, the image stands for one."""
+    eye: Literal["left", "right", ""] = ""
+    path: str
+    digest: str
+    """SHA-256 of the file's bytes."""
+    pixels: str
+    """SHA-256 of mode, size and decoded pixels: equal for re-encoded loss-free copies."""
+    width: int
+    height: int
+    media_type: Literal["image/png", "image/jpeg"]
+    """Of the bytes that travel with the row; other formats are re-encoded as PNG."""
+    findings: tuple[str, ...] | None = None
+    """Canonical findings from pixel-level masks; None where the image has no masks."""
+    attributes: dict[str, str] = Field(default_factory=dict)
+    """What the dataset says beside the labels (sex, age, risk of macular oedema, ...)."""
+
+
+class Triplet(Row):
+    """A VQA triplet (image, question, answer) from a task template (paper, Sec. 3.2.3)."""
+
+    triplet_id: str
+    sample_id: str
+    task: str
+    modality: Modality
+    label: str
+    """The canonical label y that the answer states."""
+    question: str
+    options: dict[str, str]
+    """Letter -> option text; empty for an open question."""
+    answer: str
+    """The text of the right option (not its letter)."""
+    option_labels: dict[str, str] = Field(default_factory=dict)
+    """Letter -> canonical label of the option, where it states one."""
+
+
+class Quarantined(Row):
+    """An input row or file that was left out, and why."""
+
+    dataset: str
+    path: str
+    reason: Literal[
+        "empty", "truncated", "unreadable", "too_large", "too_small", "missing", "unlabelled",
+        "bad_label", "duplicate", "bad_row",
+    ]  # fmt: skip
+    detail: str
+
+
+class Leak(Row):
+    """A training image that is, or whose patient is, in a benchmark."""
+
+    sample_id: str
+    patient: str
+    kind: Literal["content", "patient"]
+    benchmark: str
+    benchmark_image: str
+
+
+class Question(Row):
+    """One benchmark question about one image."""
+
+    question_id: str
+    benchmark: str
+    """``funbench`` or ``omnimedvqa``."""
+    source: Literal["synthetic", "given"]
+    task: str
+    """The benchmark's own task: FunBench L1a...L4d (file stem kept), Omni MR/AI/LG/DD."""
+    subtask: str = ""
+    """FunBench: the file's stem; Omni: the source dataset."""
+    question: str
+    options: dict[str, str]
+    """Letter -> option text."""
+    answers: tuple[str, ...]
+    """Right letters, at least one; several for FunBench's multi-label tasks."""
+    modality: Modality | None = None
+    image: str
+    """Path of the image as the benchmark names it."""
+    digest: str
+    pixels: str
+    patient: str | None = None
+    """In the same naming as `Sample.patient`, where the benchmark's file name tells it."""
+    media_type: Literal["image/png", "image/jpeg"]
+
+
+# ---- stage 2: knowledge ----------------------------------------------------------------
+
+
+class Passage(Row):
+    """A retrieved piece of text. Text is data, never an instruction."""
+
+    passage_id: str
+    source: str
+    title: str
+    section: str
+    reference: str
+    """Where the fact can be read up: a citation or an address."""
+    licence: str
+    text: str
+    digest: str
+
+
+class Knowledge(Row):
+    """D[y, m] with its JSON record and its vocabulary entry (paper, Sec. 3.2.1)."""
+
+    label: str
+    modality: Modality
+    query: str
+    """"What are the key {m} findings for diagnosing {y}?" (Sec. 3.2.1)."""
+    description: str
+    """D[y, m], natural language."""
+    required: tuple[str, ...]
+    """Canonical findings that are decisive for y on m."""
+    supportive: tuple[str, ...]
+    """Canonical findings that add evidence and decide nothing; disjoint from `required`."""
+    absent: tuple[str, ...]
+    """Findings whose presence speaks against y ("no neovascularization")."""
+    evidence: dict[str, tuple[str, ...]]
+    """Finding -> ids of the passages that support it."""
+    passages: tuple[str, ...]
+    model: str
+    """The id of the writer that answered."""
+
+
+class VocabularyEntry(Row):
+    """Vocab[y, m] as it is asked of the observer: by label or by task (assumed, see spec)."""
+
+    label: str
+    modality: Modality
+    required: tuple[str, ...]
+    supportive: tuple[str, ...]
+    absent: tuple[str, ...]
+    asked: tuple[str, ...]
+    """All findings in the joint question of Sec. 3.2.2, in the order in which they are asked."""
+
+
+# ---- stage 3: findings -----------------------------------------------------------------
+
+
+class Findings(Row):
+    """VF(x): the findings kept for one image (paper, Sec. 3.2.2, Eq. 3)."""
+
+    sample_id: str
+    modality: Modality
+    source: Literal["pixel", "observer"]
+    """``pixel``: from masks, which take precedence; ``observer``: majority of rollouts."""
+    asked: tuple[str, ...]
+    rollouts: int
+    votes: dict[str, int]
+    """Finding -> number of rollouts that said present."""
+    abstentions: dict[str, int]
+    """Finding -> number of rollouts whose answer on it could not be read."""
+    observed: tuple[str, ...]
+    """What the vote alone would keep (for Tab. 6 where masks exist)."""
+    present: tuple[str, ...]
+    """VF(x)."""
+    raw: tuple[str, ...]
+    """The rollouts' texts."""
+    model: str
+
+
+# ---- stages 4, 5: traces and quality ---------------------------------------------------
+
+
+class Trace(Row):
+    """A reasoning trace ``<think>...</think> <answer>...</answer>`` (paper, Sec. 3.2.3)."""
+
+    triplet_id: str
+    sample_id: str
+    label: str
+    modality: Modality
+    findings: tuple[str, ...]
+    """VF(x) that the writer was given."""
+    source: Literal["pixel", "observer"]
+    text: str
+    model: str
+
+
+class Reason(enum.StrEnum):
+    """Why a trace is rejected (paper, Sec. 3.2.3, last paragraph, names the first five kinds)."""
+
+    MODALITY = "modality_inconsistency"
+    REQUIRED_OMITTED = "required_finding_omitted"
+    FINDING_INCORRECT = "incorrect_finding"
+    FINDING_REDUNDANT = "redundant_finding"
+    KNOWLEDGE_OMITTED = "knowledge_omitted"
+    KNOWLEDGE_MISMATCH = "knowledge_mismatch"
+    FORMAT = "format"
+    ANSWER_MISMATCH = "answer_mismatch"
+    WRITER = "writer_rejected"
+    """A language model as checker objected; its words are in the detail."""
+
+
+class Verdict(Row):
+    """The result of the automatic check of one trace."""
+
+    triplet_id: str
+    sample_id: str
+    accepted: bool
+    reasons: tuple[tuple[Reason, str], ...]
+    """(reason, detail) pairs; empty exactly if accepted."""
+
+
+# ---- stage 6: trainset -----------------------------------------------------------------
+
+
+class Conversation(Row):
+    """One SFT conversation; the image travels beside it."""
+
+    triplet_id: str
+    sample_id: str
+    prompt: str
+    """The user's text, without the image placeholder."""
+    response: str
+    """The assistant's text: trace and answer, or the answer alone."""
+    split: Split
+
+
+class Prompt(Row):
+    """One GRPO prompt with what its rewards need; the image travels beside it."""
+
+    triplet_id: str
+    sample_id: str
+    prompt: str
+    answer: str
+    options: dict[str, str]
+    option_labels: dict[str, str]
+    modality: Modality
+    findings: tuple[str, ...]
+    """VF(x), for the process reward of a right answer."""
+    split: Split
+
+
+# ---- stage 9: evaluate -----------------------------------------------------------------
+
+
+class Prediction(Row):
+    """What a model said to one benchmark question."""
+
+    model: str
+    """``base``, ``sft``, ``grpo`` or the name given for a model evaluated alone."""
+    benchmark: str
+    source: str
+    task: str
+    subtask: str
+    question_id: str
+    raw: str
+    extracted: tuple[str, ...]
+    """Letters that were read out of the answer; empty if none could be."""
+    answers: tuple[str, ...]
+    correct: bool
+
+
+class Score(Row):
+    """One figure of one model on one (part of a) benchmark."""
+
+    model: str
+    benchmark: str
+    source: str
+    level: Literal["overall", "level", "task", "subtask"]
+    name: str
+    metric: Literal["accuracy", "f1"]
+    """``f1`` is FunBench's own: the harmonic mean of sensitivity and specificity."""
+    value: float | None
+    """0..1; None where it is not defined (no question of the kind)."""
+    questions: int
+
+
+class FindingQuality(Row):
+    """Sensitivity, specificity and their harmonic mean S2 of one finding (paper, Tab. 6)."""
+
+    finding: str
+    images: int
+    positives: int
+    sensitivity: float | None
+    specificity: float | None
+    s2: float | None

@@ -1,0 +1,136 @@
+"""``placement``: where a run happens and how big it is. Never fingerprinted.
+
+Moving a run to another cluster changes this part alone, and no result. Credentials are no part
+of it: they come from the environment (``FUNDUS_R1_S3_ACCESS_KEY``, ``FUNDUS_R1_S3_SECRET_KEY``
+and the variables named by ``api_key_env``).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from fundus_r1.spec.base import Spec
+
+
+class StorePlace(Spec):
+    """Where outputs lie."""
+
+    kind: Literal["s3", "folder"] = "s3"
+    """``s3`` is anything that speaks S3; ``folder`` is the alternative for a single machine."""
+    endpoint: str | None = None
+    """``http(s)://host:port``. None starts a server on loopback for the time of the run."""
+    region: str = "us-east-1"
+    """Region of the bucket."""
+    bucket: str = "fundus-r1"
+    """The bucket; it is made if it is not there."""
+    prefix: str = ""
+    """Put before every key."""
+    path: str | None = None
+    """The folder, for ``kind: folder``."""
+    port: int = Field(default=0, ge=0, le=65535)
+    """S3 port of the server on loopback; 0 takes a free one."""
+
+
+class Endpoint(Spec):
+    """An OpenAI-compatible endpoint."""
+
+    url: str
+    """Base address, ending in ``/v1``."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the key."""
+    timeout_s: float = Field(default=120.0, gt=0)
+    """Seconds until a request counts as lost."""
+    concurrency: int = Field(default=8, ge=1)
+    """Requests under way at once."""
+
+
+class Endpoints(Spec):
+    """Endpoints of the text models whose engine is ``openai``, and of the evaluation."""
+
+    writer: Endpoint | None = None
+    """Where the writer answers."""
+    judge: Endpoint | None = None
+    """Where the judge answers."""
+
+
+class Workers(Spec):
+    """Fan-out of stage 3."""
+
+    workers: int = Field(default=2, ge=1)
+    """Pods (or processes) that share the parts."""
+    lease_s: float = Field(default=120.0, gt=1)
+    """A part whose worker has not been heard of for so long may be taken over."""
+
+
+class Engine(Spec):
+    """vLLM in process."""
+
+    dtype: Literal["bfloat16", "float32", "auto"] = "auto"
+    """Number type of the weights; ``auto`` takes the model's own."""
+    max_model_len: int = 8192
+    """Tokens of prompt and answer together."""
+    max_num_seqs: int = 256
+    """Sequences that run at once."""
+    tensor_parallel: int = Field(default=1, ge=1)
+    """GPUs that share one model."""
+    gpu_memory: float = Field(default=0.9, gt=0, le=1)
+    """Share of the GPU's memory; ignored on a CPU."""
+    kv_cache_gib: int = Field(default=1, ge=1)
+    """Key-value cache on a CPU; ignored on a GPU."""
+
+
+class SftPlace(Spec):
+    """How stage 7 is launched."""
+
+    launcher: Literal["torchrun", "process"] = "torchrun"
+    """``torchrun`` starts the processes; ``process`` is one process without it."""
+    processes: int = Field(default=8, ge=1)
+    """Processes on this machine."""
+    micro_batch_size: int = Field(default=1, ge=1)
+    """Conversations a process computes at once; the rest of the batch is accumulated."""
+    save_steps: int = Field(default=50, ge=1)
+    """Optimiser steps between checkpoints."""
+
+
+class GrpoPlace(Spec):
+    """How stage 8 is launched."""
+
+    device: Literal["cuda", "cpu"] = "cuda"
+    """What the trainer computes on; ``cpu`` needs the plug-in of `fundus_r1.training`."""
+    processes: int = Field(default=8, ge=1)
+    """GPUs of this machine, or logical ones on a CPU."""
+    micro_batch_size: int = Field(default=4, ge=1)
+    """Sequences computed at once in a process."""
+    max_model_len: int = 3072
+    """Tokens of prompt and rollout together."""
+    save_steps: int = Field(default=10, ge=1)
+    """Steps between checkpoints."""
+    stall_s: float = Field(default=1800.0, gt=0)
+    """The stage fails if verl shows no progress for so long (it can hang instead of failing)."""
+    judge_concurrency: int = Field(default=8, ge=1)
+    """Requests to the judge under way at once."""
+
+
+class Placement(Spec):
+    """All of where and how big."""
+
+    store: StorePlace = StorePlace()
+    """Where outputs lie."""
+    data: tuple[str, ...] = ()
+    """Folders with datasets and benchmarks in their official layouts."""
+    cache: str | None = None
+    """Folder for model weights and scratch; None takes the system's temporary folder."""
+    endpoints: Endpoints = Endpoints()
+    """Where text models answer."""
+    findings: Workers = Workers()
+    """Fan-out of stage 3."""
+    engine: Engine = Engine()
+    """vLLM in stages 3 and 9."""
+    sft: SftPlace = SftPlace()
+    """How stage 7 is launched."""
+    grpo: GrpoPlace = GrpoPlace()
+    """How stage 8 is launched."""
+    min_free_gib: float = Field(default=2.0, ge=0)
+    """A local run refuses to start with less free disk than this in its output folder."""

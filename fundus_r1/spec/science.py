@@ -1,0 +1,250 @@
+"""``science``: what is computed. Portable, and the only part that is fingerprinted.
+
+Section and table numbers are the paper's (arXiv 2604.08322). A default that the paper gives
+stands plainly; one that it leaves open carries an `Assumed` with the reason.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from fundus_r1.spec.base import Assumed, Spec
+from fundus_r1.spec.models import Models
+from fundus_r1.spec.setups import SETUPS, Recipe, Setup
+
+_PROMPTS = "the paper keeps its prompts in an unpublished supplement"
+
+
+class Synthetic(Spec):
+    """Drawn eyes for testing the system. They are drawings, not medical data."""
+
+    seed: int = 7
+    """Of everything that is drawn."""
+    patients: int = Field(default=24, ge=4)
+    """Patients in each of the three collections (CFP, OCT, UWF)."""
+    masked: int = Field(default=24, ge=0)
+    """CFP images that get exact lesion masks, in IDRiD's segmentation layout."""
+    benchmark: int = Field(default=12, ge=0)
+    """Held-out patients in each modality about whom benchmark questions are asked."""
+    size: int = Field(default=224, ge=64, le=2048)
+    """Side of the images in pixels."""
+
+
+Dataset = Literal["idrid", "kermany", "top"]
+Benchmark = Literal["funbench", "omnimedvqa"]
+
+
+class Index(Spec):
+    """Stage 1: the training collection (Tab. 2) and the benchmarks (Tab. 4)."""
+
+    datasets: tuple[Dataset, ...] = ("idrid", "kermany", "top")
+    """Which datasets are looked for in the data folders."""
+    benchmarks: tuple[Benchmark, ...] = ("funbench", "omnimedvqa")
+    """Which benchmarks are looked for."""
+    synthetic: Synthetic | None = None
+    """Draws a small collection beside what the data folders hold."""
+    data_digest: str | None = None
+    """SHA-256 over names and contents of the data folders; filled in when the spec is resolved."""
+    validation_share: Annotated[float, Assumed("no validation split is published")] = Field(
+        default=0.1, ge=0, lt=1
+    )
+    """Share of the patients kept for the SFT evaluation loss."""
+    seed: int = 0
+    """Of the split by patient and of the order of options."""
+    part_size: int = Field(default=256, ge=1)
+    """Samples in a part, the unit of work of stage 3."""
+    min_side: int = 32
+    """Images with a smaller side are quarantined."""
+    max_pixels: int = 100_000_000
+    """Images with more pixels are quarantined before they are decoded."""
+    bad_share: float = Field(default=0.2, ge=0, le=1)
+    """The stage fails if more than this share of a dataset's rows is quarantined."""
+
+
+class KnowledgeScience(Spec):
+    """Stage 2: RAG-based knowledge and vocabulary (Sec. 3.2.1)."""
+
+    sources: tuple[Literal["notes"], ...] = ("notes",)
+    """``notes`` are the bundled short texts with their references."""
+    passages: Annotated[int, Assumed("the number of retrieved pages is not published")] = 4
+    """Passages kept for one (label, modality)."""
+    scope: Annotated[
+        Literal["task", "label"],
+        Assumed("Sec. 3.2.2 asks Vocab[y,m]; the specificities of Tab. 6 suggest one list a task"),
+    ] = "task"
+    """Whether the observer is asked the findings of the label alone or of the whole task."""
+
+
+class FindingsScience(Spec):
+    """Stage 3: image-specific findings (Sec. 3.2.2)."""
+
+    rollouts: int = Field(default=5, ge=1)
+    """Rollouts for an image."""
+    votes_over: int = Field(default=2, ge=0)
+    """An entry is kept if it has more votes than this."""
+    temperature: Annotated[float, Assumed("not published; rollouts must differ to be a vote")] = 1.0
+    """Sampling temperature of the rollouts."""
+    max_tokens: Annotated[int, Assumed("not published; room for one line a finding")] = 512
+    """Tokens of a rollout at most."""
+    seed: int = 0
+    """Of the sampling."""
+    observe_masked: Annotated[bool, Assumed("needed to measure Tab. 6; masks still win")] = True
+    """Ask the observer about images with masks too."""
+
+
+class TracesScience(Spec):
+    """Stage 4: trace composition (Sec. 3.2.3)."""
+
+    prompt: Annotated[Literal["trace"], Assumed(_PROMPTS)] = "trace"
+    """Name of the prompt text."""
+
+
+class QualityScience(Spec):
+    """Stage 5: the automatic quality check (Sec. 3.2.3)."""
+
+    checks: Annotated[
+        Literal["rules", "rules+writer"],
+        Assumed("the paper prompts the writer; typed rules come first because they can be read"),
+    ] = "rules"
+    """Rules alone, or rules and then the writer on what passed."""
+
+
+class TrainsetScience(Spec):
+    """Stage 6: training data for both stages (Sec. 3.4)."""
+
+    prompts: Annotated[
+        Literal["accepted", "all"],
+        Assumed("which prompts GRPO sees is not published; accepted traces have checked findings"),
+    ] = "accepted"
+    """Triplets that become GRPO prompts: those with an accepted trace, or all."""
+    answers: Annotated[
+        Literal["accepted", "all"],
+        Assumed("which samples setups B-D use is not published; the same samples compare fairly"),
+    ] = "accepted"
+    """Triplets of the setups without traces."""
+    seed: int = 0
+    """Of the drawing of prompts where there is a limit."""
+    limit: int | None = Field(default=None, ge=1)
+    """At most so many GRPO prompts, drawn by `seed`; None is all."""
+
+
+class SftScience(Spec):
+    """Stage 7: supervised fine-tuning (Sec. 3.4, 4.1)."""
+
+    epochs: int = Field(default=2, ge=1)
+    """Passes over the conversations (Sec. 4.1)."""
+    learning_rate: Annotated[
+        float, Assumed("the figure is lost in the published text; 1e-5 is LLaMA-Factory's example")
+    ] = 1e-5
+    """Peak learning rate of AdamW."""
+    batch_size: Annotated[int, Assumed("not published")] = 64
+    """Conversations in an optimiser step, over all processes."""
+    warmup_share: Annotated[float, Assumed("not published; LLaMA-Factory's example")] = 0.1
+    """Share of the steps in which the learning rate rises; then it falls by a cosine."""
+    weight_decay: Annotated[float, Assumed("not published; AdamW's usual value")] = 0.01
+    """Weight decay of AdamW."""
+    max_length: Annotated[int, Assumed("not published")] = 4096
+    """Tokens in a conversation, image tokens included; longer ones are an error."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """``bf16`` as in Sec. 4.1, or ``fp32``, which a CPU without bf16 units computes faster."""
+    train_vision: Annotated[
+        bool, Assumed("not published; LLaMA-Factory, which the paper used, freezes it by default")
+    ] = False
+    """Whether the vision tower and its projector learn too."""
+    seed: int = 0
+    """Of the order of the conversations."""
+
+
+class GrpoScience(Spec):
+    """Stage 8: GRPO with the process reward (Sec. 3.3)."""
+
+    rollouts: int = Field(default=4, ge=2)
+    """Rollouts of a prompt."""
+    temperature: float = 1.0
+    """Sampling temperature of the rollouts (Sec. 4.1)."""
+    epochs: int = Field(default=8, ge=1)
+    """Passes over the prompts (Sec. 4.1)."""
+    learning_rate: Annotated[
+        float, Assumed("the figure is lost in the published text; 1e-6 is verl's example")
+    ] = 1e-6
+    """Constant learning rate of AdamW."""
+    batch_size: Annotated[int, Assumed("not published; verl's example")] = 512
+    """Prompts in a step."""
+    mini_batch_size: Annotated[int, Assumed("not published; verl's example")] = 128
+    """Prompts in an optimiser update."""
+    kl_coefficient: Annotated[float, Assumed("not published; verl's example")] = 0.01
+    """Of the low-variance KL loss to the reference policy."""
+    max_prompt_length: Annotated[int, Assumed("not published; verl's example")] = 1024
+    """Tokens of a prompt at most, image tokens included."""
+    max_response_length: Annotated[int, Assumed("not published; verl's example")] = 2048
+    """Tokens of a rollout at most."""
+    plausible: Annotated[float, Assumed("the three values are lost in the published text")] = 1.0
+    """Process reward of a right answer with a plausible trace."""
+    tenuous: Annotated[float, Assumed("the three values are lost in the published text")] = 0.5
+    """Process reward of a right answer with a tenuous trace."""
+    flawed: Annotated[float, Assumed("the three values are lost in the published text")] = 0.0
+    """Process reward of a right answer with a flawed trace."""
+    plausible_if_wrong: Annotated[float, Assumed("the value is lost in the published text")] = 0.5
+    """Process reward of a wrong answer whose trace is plausible for that answer."""
+    other_branch: Annotated[
+        float, Assumed("what setups H and I give on the other branch of Eq. 4 is not published")
+    ] = 0.0
+    """Process reward of setups H and I where their term does not apply."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """``bf16`` as in Sec. 4.1, or ``fp32``, which a CPU without bf16 units computes faster."""
+    seed: int = 0
+    """Of the order of the prompts."""
+
+
+class EvaluateScience(Spec):
+    """Stage 9: benchmarks (Sec. 4.1)."""
+
+    max_tokens: Annotated[int, Assumed("not published; FunBench's own 256 is short for a trace")] = 2048
+    """Tokens of an answer at most."""
+    limit: int | None = Field(default=None, ge=1)
+    """At most so many questions of a benchmark and source, spread over its tasks; None is all."""
+    seed: int = 0
+    """Of the sampling; answers are greedy, so it decides nothing by itself."""
+
+
+class Science(Spec):
+    """All of what is computed."""
+
+    setup: Setup = "G"
+    """Training setup of Tab. 5; G is Fundus-R1."""
+    models: Models = Models()
+    """Who looks, writes, judges and learns."""
+    index: Index = Index()
+    """Stage 1."""
+    knowledge: KnowledgeScience = KnowledgeScience()
+    """Stage 2."""
+    findings: FindingsScience = FindingsScience()
+    """Stage 3."""
+    traces: TracesScience = TracesScience()
+    """Stage 4."""
+    quality: QualityScience = QualityScience()
+    """Stage 5."""
+    trainset: TrainsetScience = TrainsetScience()
+    """Stage 6."""
+    sft: SftScience = SftScience()
+    """Stage 7."""
+    grpo: GrpoScience = GrpoScience()
+    """Stage 8."""
+    evaluate: EvaluateScience = EvaluateScience()
+    """Stage 9."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """What the setup trains with."""
+        return SETUPS[self.setup]
+
+    @model_validator(mode="after")
+    def _votes_can_win(self) -> Science:
+        if self.findings.votes_over >= self.findings.rollouts:
+            raise ValueError(
+                f"findings.votes_over is {self.findings.votes_over} but there are only "
+                f"{self.findings.rollouts} rollouts: no finding could ever be kept"
+            )
+        return self

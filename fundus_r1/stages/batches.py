@@ -1,0 +1,58 @@
+"""Rows made by a text model, batch by batch, so that a try that died is not paid for twice.
+
+Each finished batch is kept in the store under the stage's output. The next try of the same
+fingerprint finds it there, and asks only for the batches that are missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from fundus_r1.progress import Progress
+from fundus_r1.rows import Row
+from fundus_r1.stages.base import Context
+from fundus_r1.storage.parts import PartSet
+
+I = TypeVar("I")  # noqa: E741
+R = TypeVar("R", bound=Row)
+
+BATCH = 64
+"""Items in a batch; the unit of progress and of what a failure can cost."""
+
+
+def in_batches(
+    ctx: Context[Any],
+    items: Sequence[I],
+    make: Callable[[Sequence[I]], Sequence[R]],
+    row_type: type[R],
+    unit: str,
+) -> list[R]:
+    """One row for each item, in order.
+
+    Args:
+        ctx: of the running stage.
+        items: the same in every try of the same fingerprint.
+        make: a batch of items -> its rows, as many.
+        row_type: type of the rows.
+        unit: what the items are, in the plural.
+    """
+    count = -(-len(items) // BATCH)
+    prefix = f"{ctx.output.prefix}/batches-of-{BATCH}"
+    parts = PartSet(ctx.store, prefix, count, ctx.placement.findings.lease_s)
+    progress = Progress(ctx.output.stage, len(items), unit)
+    progress.set(len(items) - sum(len(_batch(items, part)) for part in parts.missing()))
+
+    def compute(part: int) -> tuple[bytes, int]:
+        batch = _batch(items, part)
+        rows = list(make(batch))
+        progress.advance(len(rows))
+        return "".join(f"{row.model_dump_json()}\n" for row in rows).encode(), len(rows)
+
+    parts.work(0, compute)
+    lines = [line for part in range(count) for line in parts.read(part).splitlines()]
+    return [row_type.model_validate_json(line) for line in lines]
+
+
+def _batch(items: Sequence[I], part: int) -> Sequence[I]:
+    return items[part * BATCH : (part + 1) * BATCH]

@@ -1,0 +1,38 @@
+"""What traces are composed from and checked against, gathered from the stages before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fundus_r1.errors import StageError
+from fundus_r1.prompts.material import Material
+from fundus_r1.rows import Findings, Knowledge, Triplet
+from fundus_r1.storage.output import StageOutput
+
+
+def gather(inputs: Mapping[str, StageOutput]) -> list[Material]:
+    """One `Material` for each triplet whose image has findings, in the order of the triplets.
+
+    Args:
+        inputs: outputs of index, knowledge and findings.
+
+    Raises:
+        StageError: a triplet's label has no knowledge for its modality.
+    """
+    knowledge = {
+        (row.label, row.modality): row for row in inputs["knowledge"].read_rows("knowledge.jsonl", Knowledge)
+    }
+    findings = {row.sample_id: row for row in inputs["findings"].read_rows("findings.jsonl", Findings)}
+    gathered = []
+    for triplet in inputs["index"].read_rows("triplets.jsonl", Triplet):
+        if triplet.sample_id not in findings:
+            continue
+        known = knowledge.get((triplet.label, triplet.modality))
+        if known is None:
+            raise StageError(
+                f"There is no knowledge of {triplet.label} on {triplet.modality}",
+                where=f"triplet {triplet.triplet_id}",
+                hint="the stage knowledge covers the pairs of ontology.tasks; add this one there",
+            )
+        gathered.append(Material(triplet, findings[triplet.sample_id], known))
+    return gathered

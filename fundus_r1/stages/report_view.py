@@ -1,0 +1,171 @@
+"""What the report says of the data: census, leakage, vocabulary, findings, traces, training.
+
+Each function turns outputs of stages into the plain values that ``plots/report.html.j2`` shows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from typing import Any
+
+from fundus_r1.ontology.findings import FINDINGS
+from fundus_r1.ontology.labels import LABELS
+from fundus_r1.plots.svg import bar_chart, line_chart, row_chart
+from fundus_r1.rows import FindingQuality, Knowledge, Leak, Quarantined, VocabularyEntry
+from fundus_r1.spec import Science
+from fundus_r1.storage.output import StageOutput
+
+Outputs = dict[str, StageOutput]
+View = dict[str, Any]
+
+QUARANTINE_SHOWN = 20
+
+
+def label_name(key: str) -> str:
+    """A label as people read it."""
+    return LABELS[key].name
+
+
+def finding_names(keys: tuple[str, ...] | list[str]) -> list[str]:
+    """Findings as people read them."""
+    return [FINDINGS[key].name for key in keys]
+
+
+def percent(value: float | None) -> float | None:
+    return None if value is None else 100 * value
+
+
+def census(outputs: Outputs) -> View:
+    index = outputs["index"]
+    rows: dict[tuple[str, str, str], dict[str, int]] = defaultdict(
+        lambda: {"train": 0, "validation": 0, "masked": 0}
+    )
+    for row in index.read_json("census.json"):
+        cell = rows[row["dataset"], row["modality"], row["label"]]
+        cell[row["split"]] += row["samples"]
+        cell["masked"] += row["masked"]
+    bad = list(index.read_rows("quarantine.jsonl", Quarantined))
+    counts = index.record.counts
+    return {
+        "sentence": f"{counts['samples']} images were read into {counts['triplets']} question-answer "
+        f"pairs; {len(bad)} inputs could not be used. An image with several labels counts for each.",
+        "rows": [
+            {"dataset": dataset, "modality": modality, "label": label_name(label), **cell}
+            for (dataset, modality, label), cell in sorted(rows.items())
+        ],
+        "quarantined": bad[:QUARANTINE_SHOWN],
+        "more": max(0, len(bad) - QUARANTINE_SHOWN),
+    }
+
+
+def leakage(outputs: Outputs) -> View:
+    rows = list(outputs["index"].read_rows("leaks.jsonl", Leak))
+    same = sum(row.kind == "content" for row in rows)
+    if not rows:
+        sentence = "No training image, and no patient of one, occurs in the benchmarks of this run."
+    else:
+        sentence = (
+            f"{len(rows)} training images leaked and were left out: {same} are benchmark images, "
+            f"{len(rows) - same} more show a patient of a benchmark."
+        )
+    return {"sentence": sentence, "rows": rows}
+
+
+def vocabulary(outputs: Outputs) -> list[View]:
+    knowledge = {
+        (row.label, row.modality): row for row in outputs["knowledge"].read_rows("knowledge.jsonl", Knowledge)
+    }
+    return [
+        {
+            "label": label_name(entry.label),
+            "modality": entry.modality,
+            "required": finding_names(entry.required),
+            "supportive": finding_names(entry.supportive),
+            "absent": finding_names(entry.absent),
+            "passages": len(knowledge[entry.label, entry.modality].passages),
+        }
+        for entry in outputs["knowledge"].read_rows("vocabulary.jsonl", VocabularyEntry)
+    ]
+
+
+def findings(outputs: Outputs, science: Science, paper: list[View]) -> View:
+    """Votes of the observer, and their quality against masks.
+
+    Args:
+        paper: rows of the paper's Tab. 6, in percent.
+    """
+    output = outputs["findings"]
+    counts = output.record.counts
+    histogram = {str(votes): float(n) for votes, n in output.read_json("votes.json")["histogram"].items()}
+    quality = [
+        {
+            "finding": FINDINGS[row.finding].name if row.finding in FINDINGS else row.finding,
+            "images": row.images,
+            "positives": row.positives,
+            "sensitivity": percent(row.sensitivity),
+            "specificity": percent(row.specificity),
+            "s2": percent(row.s2),
+        }
+        for row in outputs["evaluate"].read_rows("finding_quality.jsonl", FindingQuality)
+    ]
+    told = ", ".join(f"{name} {value}" for name, value in counts.items())
+    return {
+        "sentence": f"Observer: {output.record.models.get('observer', 'none')}. {told}.",
+        "rollouts": science.findings.rollouts,
+        "votes_over": science.findings.votes_over,
+        "histogram": bar_chart(histogram, title="Histogram of votes", x_name="votes for present"),
+        "quality": quality,
+        "paper": paper,
+    }
+
+
+def quality(outputs: Outputs, paper_funnel: dict[str, float]) -> View:
+    funnel = outputs["quality"].read_json("funnel.json")
+    reasons = {
+        name.replace("_", " "): float(count)
+        for name, count in sorted(funnel["reasons"].items(), key=lambda item: -item[1])
+        if count
+    }
+    steps = {"question-answer pairs": "triplets", "traces composed": "traces", "traces accepted": "accepted"}
+    by = funnel["by_source"]
+    return {
+        "funnel": row_chart(
+            {name: float(funnel[key]) for name, key in steps.items()}, title="Funnel of traces"
+        ),
+        "paper": row_chart(paper_funnel, title="The paper's funnel"),
+        "reasons": row_chart(reasons, title="Reasons for rejection"),
+        "sentence": f"Of the traces whose findings come from masks {by['pixel']['accepted']} of "
+        f"{by['pixel']['traces']} were accepted, of those from the observer's votes "
+        f"{by['observer']['accepted']} of {by['observer']['traces']}.",
+    }
+
+
+def _lines(output: StageOutput, name: str) -> list[dict[str, Any]]:
+    if name not in output:
+        return []
+    return [json.loads(line) for line in output.read_bytes(name).splitlines()]
+
+
+def _curve(lines: list[dict[str, Any]], field: str) -> list[tuple[float, float]]:
+    return [(float(row["step"]), float(row[field])) for row in lines if row.get(field) is not None]
+
+
+def training(outputs: Outputs) -> list[View]:
+    """Curves of SFT and GRPO; none for what the setup does not train."""
+    sft, grpo = _lines(outputs["sft"], "log.jsonl"), _lines(outputs["grpo"], "rewards.jsonl")
+    losses = {"training": "loss", "validation": "eval_loss"}
+    parts = {"sum": "score", "answer": "answer", "format": "format", "process": "process"}
+    wanted = [
+        ("SFT loss", "Cross-entropy of the assistant's tokens.", sft, losses),
+        ("GRPO reward", "Mean over rollouts: the sum, and its parts.", grpo, parts),
+        ("Response length", "Tokens of a rollout.", grpo, {"tokens": "response_length"}),
+    ]
+    figures = []
+    for title, words, lines, fields in wanted:
+        series = {name: _curve(lines, field) for name, field in fields.items()}
+        series = {name: points for name, points in series.items() if points}
+        plot = line_chart(series, title=title, x_name="optimiser step", zero=lines is grpo)
+        if plot:
+            figures.append({"title": title, "words": words, "keys": list(series), "plot": plot})
+    return figures

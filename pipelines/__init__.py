@@ -1,0 +1,1 @@
+"""The Kubeflow pipeline, its pinned specs and its compiled form."""

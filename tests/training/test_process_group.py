@@ -1,0 +1,122 @@
+"""A failed group says which process failed, and why; nothing of it is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import textwrap
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fundus_r1.errors import StageError
+from fundus_r1.spec.placement import SftPlace
+from fundus_r1.training import process_group
+
+pytestmark = pytest.mark.engines
+
+# Each process notes its pid; then rank 1 (or the only one) does what the test says, while the
+# others wait as they would in a collective operation.
+WORKER = """
+import json, os, signal, sys, time
+from pathlib import Path
+from fundus_r1.errors import DataError
+from fundus_r1.training.process_group import rank, reporting, world_size
+
+folder = Path(sys.argv[1])
+(folder / f"pid-{rank()}").write_text(str(os.getpid()))
+while len(list(folder.glob("pid-*"))) < world_size():
+    time.sleep(0.01)
+with reporting(folder):
+    if rank() == world_size() - 1:
+        ACT
+    time.sleep(SLEEP)
+"""
+
+
+@pytest.fixture
+def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on the path of modules, for the module ``worker``."""
+    paths = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in paths if path))
+    (tmp_path / "work").mkdir()
+    return tmp_path
+
+
+def _run(folder: Path, act: str, place: SftPlace, sleep: int = 60) -> None:
+    text = textwrap.dedent(WORKER).replace("ACT", act).replace("SLEEP", str(sleep))
+    (folder / "worker.py").write_text(text)
+    process_group.run("worker", folder / "work", place, folder / "work")
+
+
+def _left(folder: Path) -> list[int]:
+    pids = [int(path.read_text()) for path in (folder / "work").glob("pid-*")]
+    assert pids
+    return [pid for pid in pids if psutil.pid_exists(pid)]
+
+
+@pytest.mark.parametrize("launcher", ["torchrun", "process"])
+@pytest.mark.parametrize(
+    ("act", "what", "where", "transient"),
+    [
+        (
+            'raise DataError("The image is broken", where="idrid/7", hint="mend it")',
+            "The image is broken",
+            "rank {rank}, idrid/7",
+            False,
+        ),
+        ("1 / 0", "Process {rank} of {count} failed: ZeroDivisionError: division by zero", "1 / 0", False),
+        (
+            "os.kill(os.getpid(), signal.SIGKILL)",
+            "Process {rank} of {count} was ended by SIGKILL",
+            "rank {rank}",
+            True,
+        ),
+    ],
+    ids=["foreseen", "unforeseen", "killed"],
+)
+def test_the_culprit_is_named(
+    worker: Path, launcher: str, act: str, what: str, where: str, transient: bool
+) -> None:
+    count = 2 if launcher == "torchrun" else 1
+    place = SftPlace.model_validate({"launcher": launcher, "processes": 2})
+    with pytest.raises(StageError) as caught:
+        _run(worker, act, place)
+    names = {"rank": count - 1, "count": count}
+    assert caught.value.what == what.format(**names)
+    assert where.format(**names) in caught.value.where
+    assert caught.value.transient is transient
+    assert _left(worker) == []
+
+
+def test_a_success_is_silent_and_its_output_is_relayed(
+    worker: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _run(worker, 'print("hello from the last")', SftPlace(processes=2), sleep=0)
+    assert "hello from the last" in capfd.readouterr().err
+    assert "hello from the last" in (worker / "work" / process_group.LOG).read_text()
+
+
+def test_one_process_knows_nothing_of_a_group_around_it(
+    worker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a pod whose launcher has set these for itself."""
+    for name, value in {"RANK": "3", "WORLD_SIZE": "4", "MASTER_ADDR": "elsewhere"}.items():
+        monkeypatch.setenv(name, value)
+    act = '(folder / "env").write_text(json.dumps([rank(), world_size(), os.environ.get("MASTER_ADDR")]))'
+    _run(worker, act, SftPlace(launcher="process"), sleep=0)
+    assert json.loads((worker / "work" / "env").read_text()) == [0, 1, None]
+
+
+def test_of_several_errors_the_one_of_our_own_counts(tmp_path: Path) -> None:
+    """The others mostly come from the lost connection, and may be written earlier."""
+    words = [
+        process_group.Failure(rank=0, time=1.0, what="RuntimeError: Connection closed by peer"),
+        process_group.Failure(rank=1, time=2.0, what="The loss is nan", foreseen=True),
+    ]
+    for word in words:
+        (tmp_path / f"failure-{word.rank}.json").write_text(word.model_dump_json())
+    (tmp_path / process_group.LOG).write_text("")
+    error = process_group._explain(1, SftPlace(processes=2), tmp_path)
+    assert (error.what, error.where) == ("The loss is nan", "rank 1")
