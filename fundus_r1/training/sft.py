@@ -42,6 +42,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.loss.loss_utils import ForCausalLMLoss
 from transformers.utils import logging
 
 from fundus_r1.errors import ModelError
@@ -131,7 +132,8 @@ def _arguments(job: SftJob, steps: int) -> TrainingArguments:
         output_dir=str(job.work / "checkpoints"),
         num_train_epochs=1,
         per_device_train_batch_size=job.micro_batch_size,
-        per_device_eval_batch_size=job.micro_batch_size,
+        # One by one, so that the evaluation is the mean over conversations on any number of processes.
+        per_device_eval_batch_size=1,
         gradient_accumulation_steps=accumulation(science.batch_size, world_size(), job.micro_batch_size),
         optim="adamw_torch_fused",
         learning_rate=science.learning_rate,
@@ -169,6 +171,16 @@ class _Trainer(Trainer):
         # they have in memory; Qwen2.5-VL's have others on disk, so it would go on with those of the
         # student, with a warning at most.
         return
+
+
+def _token_mean(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None) -> Any:
+    """The mean over all learnt tokens of an optimiser step (None: over those of one batch).
+
+    Left to itself, Trainer gives a Qwen2.5-VL the mean over micro batches of their means, which depends
+    on how a step is shared among processes.
+    """
+    logits = outputs["logits"]
+    return ForCausalLMLoss(logits, labels, logits.shape[-1], num_items_in_batch=num_items_in_batch)
 
 
 def _load(job: SftJob) -> torch.nn.Module:
@@ -210,6 +222,7 @@ def train(job: SftJob) -> None:
         train_dataset=training,
         eval_dataset=validation if kept else None,
         data_collator=collator,
+        compute_loss_func=_token_mean,
         callbacks=[_Watch(job, steps, evaluates=len(kept) > 0)],
     )
     trainer.remove_callback(PrinterCallback)

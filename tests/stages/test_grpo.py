@@ -50,7 +50,7 @@ LABELS = {"A": "no_dr", "B": "mild_npdr", "C": "severe_npdr", "D": "pdr"}
 TEXTS = {f"{label}|CFP": f"What is known of {label}." for label in LABELS.values()}
 VALUES = {"plausible": 1.0, "tenuous": 0.5, "flawed": 0.25, "plausible_if_wrong": 0.125}
 SCIENCE = GrpoScience(
-    rollouts=4, epochs=2, learning_rate=1e-4, batch_size=4, mini_batch_size=4,
+    rollouts=4, epochs=2, learning_rate=1e-5, batch_size=4, mini_batch_size=4,
     max_prompt_length=256, max_response_length=64, precision="fp32", **VALUES,
 )  # fmt: skip
 STUDENT = TinyModel(hidden=64, layers=2)
@@ -433,6 +433,12 @@ def test_the_two_references_are_never_used_together(run: Run) -> None:
             assert not line["knowledge_plausible"] and not line["knowledge_implausible"]
         else:
             assert not any(line[key] for key in line if key.startswith("findings_"))
+
+
+@pytest.mark.engines
+def test_vllm_and_the_trainer_have_the_same_weights_after_each_step(run: Run) -> None:
+    """The student is sure of its words, so wrong weights, or a blind vision tower, would show."""
+    assert float(run.output.record.counts["rollout_agreement"] or 0) > 0.99
 
 
 @pytest.mark.engines

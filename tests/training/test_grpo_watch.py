@@ -9,7 +9,7 @@ import pytest
 
 from fundus_r1.errors import StageError
 from fundus_r1.progress import Progress
-from fundus_r1.training.grpo_watch import Watch, bare, explain, figures, first_error
+from fundus_r1.training.grpo_watch import AGREEMENT, Watch, bare, explain, figures, first_error
 
 STEP = (
     "\x1b[36m(TaskRunnerV1 pid=311)\x1b[0m step:3 - global_seqlen/min:1202.0 - actor/lr:1e-06 - "
@@ -48,6 +48,17 @@ def test_progress_is_told_with_the_reward(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("FUNDUS_R1_EVENTS", str(events))
     watch(tmp_path)(STEP)
     assert '"done": 3' in events.read_text() and '"reward": 1.75' in events.read_text()
+
+
+def test_rollouts_that_are_not_the_trainers_are_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = watch(tmp_path)
+    assert seen.agreement is None
+    for agreement in (0.999, 0.6, 0.998):
+        seen(f"step:1 - {AGREEMENT}:{agreement} - critic/score/mean:1.0")
+    assert seen.agreement == 0.6
+    assert capsys.readouterr().err.count("may not have the trainer's weights") == 1
 
 
 def test_a_lost_rollout_ends_the_run_with_the_judges_own_words(tmp_path: Path) -> None:
