@@ -45,6 +45,10 @@ class Progress:
         self._started = time.monotonic()
         self._told = self._started
 
+    def begin(self) -> None:
+        """The clock starts now, not when this was made."""
+        self._started = self._told = time.monotonic()
+
     def advance(self, units: int = 1, **fields: object) -> None:
         """Tells that more units are done; further fields (loss, reward) travel along."""
         self.set(self.done + units, **fields)
@@ -52,6 +56,10 @@ class Progress:
     def set(self, done: int, **fields: object) -> None:
         """Tells how many units are done in all."""
         self.done = done
+        finished = done == self.total
+        if self.total is not None:
+            # What one worker does of a shared whole is estimated, and may turn out to be more.
+            self.total = max(self.total, done)
         now = time.monotonic()
         rate = done / max(now - self._started, 1e-6)
         left = None if self.total is None or not done else round((self.total - done) / rate, 1)
@@ -60,7 +68,7 @@ class Progress:
             rate=round(rate, 3), eta_s=left, **fields,
         )  # fmt: skip
         plain = not os.environ.get(EVENTS_FILE)
-        if plain and (now - self._told >= PLAIN_EVERY_S or done == self.total):
+        if plain and (now - self._told >= PLAIN_EVERY_S or finished):
             self._told = now
             print(describe(done, self.total, self.unit, rate, left, self.stage, fields), file=sys.stderr)
 

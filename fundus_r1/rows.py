@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Row(BaseModel):
@@ -142,7 +142,38 @@ class Passage(Row):
     """Where the fact can be read up: a citation or an address."""
     licence: str
     text: str
+    """Empty where a reviewed vocabulary names a source that was not retrieved."""
     digest: str
+
+
+REMOVED = "[removed: text addressed to a model]"
+"""Stands in a passage where something was taken out."""
+
+
+class Neutralised(Row):
+    """A piece of a retrieved text that tried to instruct a model, and was taken out."""
+
+    source: str
+    title: str
+    section: str
+    reference: str
+    kind: str
+    """How it tried: ``override``, ``role``, ``hidden``, ... (`retrieval.guard`)."""
+    excerpt: str
+    """Its beginning, for a person to judge."""
+
+
+class RefusedPage(Row):
+    """A page of a source that could not be used, and why."""
+
+    source: str
+    page: str
+    """The request within the source, without host and credentials."""
+    reason: Literal[
+        "not_found", "forbidden", "robots", "redirect", "too_large", "api_error", "not_a_pdf", "encrypted",
+        "not_xml", "no_body",
+    ]  # fmt: skip
+    detail: str
 
 
 class Knowledge(Row):
@@ -164,7 +195,31 @@ class Knowledge(Row):
     """Finding -> ids of the passages that support it."""
     passages: tuple[str, ...]
     model: str
-    """The id of the writer that answered."""
+    """The id of the writer that answered; ``reviewed`` where a person gave the entry, ``none`` where there
+    was no passage. Without a record (`Uncovered`) description and groups are empty."""
+
+
+class Uncovered(Row):
+    """A (label, modality) whose vocabulary is empty, and why."""
+
+    label: str
+    modality: Modality
+    reason: Literal["no_passage", "no_record", "no_finding"]
+    """``no_passage``: the sources say nothing of it; ``no_record``: the writer's answer cannot be read;
+    ``no_finding``: its record names no finding that a passage speaks of."""
+    detail: str
+
+
+class LeftOut(Row):
+    """What the writer named and the vocabulary does not hold."""
+
+    label: str
+    modality: Modality
+    kind: Literal["unknown", "ungrounded", "conflict"]
+    """``unknown``: no finding of the ontology; ``ungrounded``: no retrieved passage speaks of it;
+    ``conflict``: said to belong and to be absent, and kept as belonging."""
+    what: str
+    """The phrase, or the finding."""
 
 
 class VocabularyEntry(Row):
@@ -204,6 +259,20 @@ class Findings(Row):
     model: str
 
 
+class WorkerRun(Row):
+    """What one worker of stage 3 did in one of its attempts, killed or not."""
+
+    worker: int
+    attempt: str
+    parts: int
+    images: int
+    seconds: float
+    """From its first question to the end of its last part; loading the observer is not in it."""
+    images_per_s: float
+    usage: dict[str, int] = Field(default_factory=dict)
+    """What asking the observer took (`models.usage`): requests, tries, tokens."""
+
+
 # ---- stages 4, 5: traces and quality ---------------------------------------------------
 
 
@@ -214,15 +283,17 @@ class Trace(Row):
     sample_id: str
     label: str
     modality: Modality
+    mode: Literal["knowledge", "free"] = "knowledge"
+    """``free``: composed free-form from image, question and answer, without findings or knowledge."""
     findings: tuple[str, ...]
-    """VF(x) that the writer was given."""
+    """VF(x) that the writer was given, or would have been."""
     source: Literal["pixel", "observer"]
     text: str
     model: str
 
 
 class Reason(enum.StrEnum):
-    """Why a trace is rejected (paper, Sec. 3.2.3, last paragraph, names the first five kinds)."""
+    """Why a trace is rejected (paper, Sec. 3.2.3, last paragraph, names the first six and "etc.")."""
 
     MODALITY = "modality_inconsistency"
     REQUIRED_OMITTED = "required_finding_omitted"
@@ -230,20 +301,46 @@ class Reason(enum.StrEnum):
     FINDING_REDUNDANT = "redundant_finding"
     KNOWLEDGE_OMITTED = "knowledge_omitted"
     KNOWLEDGE_MISMATCH = "knowledge_mismatch"
-    FORMAT = "format"
+    NOT_DERIVED = "answer_not_derived"
+    """The last step of the trace does not lead from the findings to the answer."""
     ANSWER_MISMATCH = "answer_mismatch"
-    WRITER = "writer_rejected"
-    """A language model as checker objected; its words are in the detail."""
+    FORMAT = "format"
+    OTHER = "other"
+    """The writer objects to what no other reason names; its words are in the detail."""
+    UNREADABLE = "check_unreadable"
+    """The writer was asked and its opinion could not be read; doubt rejects."""
 
 
 class Verdict(Row):
-    """The result of the automatic check of one trace."""
+    """The result of the automatic check of one trace: what the rules say and what the writer says.
+
+    Accepted is what neither rejects; the writer cannot rescue what the rules reject.
+    """
 
     triplet_id: str
     sample_id: str
     accepted: bool
-    reasons: tuple[tuple[Reason, str], ...]
-    """(reason, detail) pairs; empty exactly if accepted."""
+    rules: tuple[tuple[Reason, str], ...]
+    """(reason, detail) pairs of the rules; empty exactly if they accept."""
+    writer: Literal["accepted", "rejected", "unreadable", "not_asked"]
+    """The writer's opinion; of what the rules reject it is asked about a share only."""
+    objections: tuple[tuple[Reason, str], ...]
+    """(reason, detail) pairs of the writer; empty exactly if it accepts or was not asked."""
+    model: str | None
+    """Id of the writer that was asked."""
+
+    @property
+    def reasons(self) -> tuple[tuple[Reason, str], ...]:
+        """All that speaks against the trace: the rules' reasons, then the writer's."""
+        return self.rules + self.objections
+
+    @model_validator(mode="after")
+    def _accepted_by_both(self) -> Verdict:
+        if bool(self.objections) != (self.writer in ("rejected", "unreadable")):
+            raise ValueError(f"the writer's opinion is {self.writer}, with {len(self.objections)} objections")
+        if self.accepted != (not self.reasons):
+            raise ValueError(f"accepted is {self.accepted}, with {len(self.reasons)} reasons against it")
+        return self
 
 
 # ---- stage 6: trainset -----------------------------------------------------------------
@@ -314,9 +411,29 @@ class Score(Row):
 class FindingQuality(Row):
     """Sensitivity, specificity and their harmonic mean S2 of one finding (paper, Tab. 6)."""
 
+    method: Literal["ours", "free"]
+    """``ours``: the observer's vote; ``free``: what a free-form trace states."""
     finding: str
     images: int
     positives: int
     sensitivity: float | None
     specificity: float | None
     s2: float | None
+
+
+# ---- models ----------------------------------------------------------------------------
+
+
+class Response(Row):
+    """What an endpoint answered to one request, kept so that it is not asked again."""
+
+    request: str
+    """Fingerprint of the request."""
+    role: str
+    model: str
+    """Id of the model that answered."""
+    texts: tuple[str, ...]
+    answered: str
+    """When, ISO 8601 in UTC."""
+    checksum: str
+    """Fingerprint of all other fields."""

@@ -103,7 +103,7 @@ def build(spec: RunSpec) -> Callable[..., Any]:
             stage(trainset, "trainset", "index", "knowledge", "findings", "traces", "quality")
             stage(sft, "sft", "trainset")
             stage(grpo, "grpo", "trainset", "sft")
-            stage(evaluate, "evaluate", "index", "findings", "sft", "grpo")
+            stage(evaluate, "evaluate", "index", "findings", "traces", "sft", "grpo")
             stage(report, "report", *(name for name in records if name != "report"))
 
     return fundus_r1

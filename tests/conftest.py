@@ -22,6 +22,15 @@ def shared() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def paper() -> str:
+    """The paper's published text, which is no part of the project."""
+    file = Path(os.environ.get("FUNDUS_R1_PAPER", ROOT.parent / "shared" / "facts" / "paper.txt"))
+    if not file.is_file():
+        pytest.skip(f"needs the paper's text at {file} (set FUNDUS_R1_PAPER)")
+    return file.read_text(encoding="utf-8")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden", action="store_true", help="renew the golden files")
 

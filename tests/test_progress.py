@@ -50,6 +50,18 @@ def test_progress_counts_and_estimates(events: Path, monkeypatch: pytest.MonkeyP
     assert (second["done"], second["eta_s"]) == (4, 12.0)
 
 
+def test_a_share_that_was_estimated_too_small_grows(events: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    told = Progress("findings", 2, "images", worker=0)
+    now = 60.0
+    told.begin()
+    now = 62.0
+    told.advance(4)
+    (event,) = read(events)
+    assert (event["done"], event["total"], event["eta_s"], event["rate"]) == (4, 4, 0.0, 2.0)
+
+
 def test_without_a_total_there_is_no_estimate(events: Path) -> None:
     Progress("grpo", None, "steps").advance()
     assert read(events)[0]["eta_s"] is None

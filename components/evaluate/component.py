@@ -11,6 +11,7 @@ def evaluate(
     placement: str,
     index: dsl.Input[dsl.Artifact],
     findings: dsl.Input[dsl.Artifact],
+    traces: dsl.Input[dsl.Artifact],
     sft: dsl.Input[dsl.Artifact],
     grpo: dsl.Input[dsl.Artifact],
     record: dsl.Output[dsl.Artifact],
@@ -24,6 +25,7 @@ def evaluate(
         placement: JSON of where and how big.
         index: record of the stage index.
         findings: record of the stage findings.
+        traces: record of the stage traces.
         sft: record of the stage sft.
         grpo: record of the stage grpo.
         record: where the output lies, and what made it.
@@ -32,8 +34,7 @@ def evaluate(
     from fundus_r1.stages.launch import launch
     from fundus_r1.stages.summary import metrics as figures
 
-    done = launch(
-        "evaluate", science, placement, [index.path, findings.path, sft.path, grpo.path], record.path
-    )
+    before = [index.path, findings.path, traces.path, sft.path, grpo.path]
+    done = launch("evaluate", science, placement, before, record.path)
     for name, value in figures(done).items():
         metrics.log_metric(name, value)

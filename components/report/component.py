@@ -20,8 +20,9 @@ def report(
     evaluate: dsl.Input[dsl.Artifact],
     record: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
+    gallery: dsl.Output[dsl.HTML],
 ) -> None:
-    """Writes the run's report, one self-contained page.
+    """Writes the run's report, one self-contained page, and the gallery of its traces.
 
     Args:
         science: JSON of the stage's slice of the spec.
@@ -37,6 +38,7 @@ def report(
         evaluate: record of the stage evaluate.
         record: where the output lies, and what made it.
         page: the report.
+        gallery: some of the traces, as one page; the output holds all of them.
     """
     from pathlib import Path
 
@@ -45,3 +47,4 @@ def report(
     before = [index, knowledge, findings, traces, quality, trainset, sft, grpo, evaluate]
     done = launch("report", science, placement, [artifact.path for artifact in before], record.path)
     done.download_file("report.html", Path(page.path))
+    done.download_file("gallery.html", Path(gallery.path))

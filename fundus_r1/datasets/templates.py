@@ -18,7 +18,10 @@ _LETTERS = "ABCDEF"
 
 def triplets_of(sample: Sample, seed: int) -> list[Triplet]:
     """The triplets of one sample, in the order of its labels."""
-    return [_triplet(sample, label, task_of(sample.dataset, label), seed) for label in sample.labels]
+    return [
+        _triplet(sample, label, task_of(sample.dataset, label, sample.modality), seed)
+        for label in sample.labels
+    ]
 
 
 def _triplet(sample: Sample, label: str, task: Task, seed: int) -> Triplet:

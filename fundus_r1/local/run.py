@@ -26,9 +26,10 @@ from fundus_r1.stages.job import fingerprints
 from fundus_r1.stages.plan import Planned, plan
 from fundus_r1.stages.resolve import resolve
 from fundus_r1.storage import open_store
-from fundus_r1.storage.output import StageOutput, find_record
+from fundus_r1.storage.output import StageOutput, file_sha256, find_record
 
 REPORT = "report.html"
+GALLERY = "gallery"
 ACCESS_KEY = "FUNDUS_R1_S3_ACCESS_KEY"
 SECRET_KEY = "FUNDUS_R1_S3_SECRET_KEY"
 
@@ -87,10 +88,11 @@ def prepare_folder(out: Path, min_free_gib: float) -> None:
 def open_place(spec: RunSpec, out: Path) -> Iterator[RunSpec]:
     """The spec with a store that answers: the one it names, or a server for the time of the run."""
     place = spec.placement.store
-    if place.kind == "folder" and place.path is None:
-        place = place.model_copy(update={"path": str((out / "store").resolve())})
-    if place.kind == "folder" or place.endpoint is not None:
-        yield _with_store(spec, place)
+    if place.is_placed:
+        yield spec
+        return
+    if place.kind == "folder":
+        yield _with_store(spec, place.model_copy(update={"path": str((out / "store").resolve())}))
         return
     from fundus_r1.storage.server import LocalS3
 
@@ -111,7 +113,7 @@ def plan_here(spec: RunSpec, out: Path) -> list[Planned]:
 
 
 def run_here(spec: RunSpec, out: Path, console: Console) -> Ended:
-    """Runs the whole pipeline and leaves its report, spec, compiled pipeline and log in `out`.
+    """Runs the whole pipeline and leaves its report, gallery, spec, compiled pipeline and log in `out`.
 
     Raises:
         FundusError: the run could not be started, or a stage failed.
@@ -132,8 +134,28 @@ def run_here(spec: RunSpec, out: Path, console: Console) -> Ended:
         record = find_record(store, "report", fingerprints(spec.science)["report"])
         if record is None:
             raise StageError("The pipeline ended without a report", where=str(out / "run.log"))
-        StageOutput(store, record).download_file(REPORT, out / REPORT)
+        written = StageOutput(store, record)
+        written.download_file(REPORT, out / REPORT)
+        bring_folder(written, GALLERY, out / GALLERY)
     return Ended(out / REPORT, tuple(_once(display.hits)), tuple(_once(display.ran)))
+
+
+def bring_folder(output: StageOutput, name: str, folder: Path) -> int:
+    """Makes a local folder hold exactly the files ``<name>/...`` of an output; how many were brought.
+
+    A file that is there with the right content is not brought again, and one that another run left
+    is removed.
+    """
+    files = {file.removeprefix(f"{name}/"): file for file in output.names(f"{name}/")}
+    for old in [path for path in folder.rglob("*") if path.is_file()]:
+        file = files.get(old.relative_to(folder).as_posix())
+        if file is None:
+            old.unlink()
+        elif file_sha256(old) == output.record.files[file].sha256:
+            del files[old.relative_to(folder).as_posix()]
+    for place, file in files.items():
+        output.download_file(file, folder / place)
+    return len(files)
 
 
 def _once(stages: list[str]) -> list[str]:

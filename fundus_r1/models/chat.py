@@ -6,15 +6,19 @@ from fundus_r1.errors import ModelError
 from fundus_r1.models.protocol import ChatModel
 from fundus_r1.spec.models import Chat
 from fundus_r1.spec.placement import Endpoint
+from fundus_r1.storage.protocol import Store
 
 
-def open_chat(chat: Chat, endpoint: Endpoint | None, *, role: str = "writer") -> ChatModel:
+def open_chat(
+    chat: Chat, endpoint: Endpoint | None, *, role: str = "writer", store: Store | None = None
+) -> ChatModel:
     """A text model, ready to be asked.
 
     Args:
         chat: which model, and how it answers.
         endpoint: where it answers; not needed by ``rules``.
-        role: ``writer`` or ``judge``, for errors.
+        role: ``writer`` or ``judge``, for errors and kept answers.
+        store: keeps what an endpoint answers (`models.cache`); None asks it each time.
 
     Raises:
         ModelError: the engine needs an endpoint and has none, or its key is not there.
@@ -32,4 +36,4 @@ def open_chat(chat: Chat, endpoint: Endpoint | None, *, role: str = "writer") ->
         )
     from fundus_r1.models.openai_http import OpenAIChat
 
-    return OpenAIChat(chat, endpoint, role=role)
+    return OpenAIChat(chat, endpoint, role=role, store=store)

@@ -1,18 +1,32 @@
-"""A connection to an OpenAI-compatible endpoint: many requests at once, errors that can be read.
+"""A connection to an OpenAI-compatible endpoint that lives as long as the model that uses it.
 
-The rule: requests run at once up to the endpoint's concurrency, answers come back in the order of
-the requests, and the first request that fails for good ends them all. What a second try may cure
-(no connection, a time-out, 408, 409, 429, 5xx) is tried again before it counts.
+The rule: one pool of connections, in one event loop in a thread of its own, serves whoever asks, from any
+thread. Requests are taken as room for them comes free and answered in their order. What a second try may
+cure (`models.failures`) is tried again with jitter until the request's deadline; how many are under way at
+once follows what the endpoint takes (`models.limiter`); and an endpoint that is away is asked by one request
+at a time until it is back (`models.breaker`). The first request that fails for good ends its call.
 """
 
 from __future__ import annotations
 
 import asyncio
+import datetime
+import logging
+import math
 import os
-from collections.abc import Awaitable, Callable, Sequence
+import random
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from fundus_r1.errors import ModelError
+from fundus_r1.models.background import BackgroundLoop
+from fundus_r1.models.breaker import Breaker, Pace
+from fundus_r1.models.failures import Failure, UnusableAnswer, read_failure
+from fundus_r1.models.limiter import Limiter
+from fundus_r1.models.usage import Usage
 from fundus_r1.spec.placement import Endpoint
 
 if TYPE_CHECKING:
@@ -20,95 +34,294 @@ if TYPE_CHECKING:
 
 I = TypeVar("I")  # noqa: E741
 O = TypeVar("O")  # noqa: E741
+R = TypeVar("R")
 
-RETRIES = 5
-"""Waits about 0.5, 1, 2, 4, 8 s, or as long as the endpoint says."""
+PACE = Pace()
+AHEAD = 4
+"""Requests taken from a stream for each that may be under way: one that is slow holds up no others."""
+_POOL = 16
+"""Connections of one pool, about."""
 _SHOWN = 300
 """Characters of an endpoint's own message that an error repeats."""
 
+_log = logging.getLogger(__name__)
+
 
 class Connection:
-    """Where and with which key requests are sent. Holds nothing open between calls.
+    """Where and with which key requests are sent, and how it goes.
 
     Args:
-        endpoint: address, key, time-out and concurrency.
-        retries: further tries of a request after a transient failure.
+        endpoint: address, key, time limits and concurrency.
+        usage: is told of each failure and each further try.
+        pace: how failed requests are tried again.
 
     Raises:
         ModelError: the variable that should hold the key is empty.
     """
 
-    def __init__(self, endpoint: Endpoint, *, retries: int = RETRIES):
+    def __init__(self, endpoint: Endpoint, usage: Usage, pace: Pace = PACE):
         self.endpoint = endpoint
-        self.retries = retries
+        self.usage = usage
+        self.pace = pace
+        self.limiter = Limiter(endpoint.concurrency)
+        self.breaker = Breaker(pace)
+        self.answers = 0
+        self.answered_at = -math.inf
         self._key = _key(endpoint)
+        self._loop = BackgroundLoop("model-endpoint")
+        self._clients: deque[AsyncOpenAI] = deque()
+        self._left_alone_until = -math.inf
+        self._news = asyncio.Event()
 
-    def ask_all(self, ask: Callable[[AsyncOpenAI, I], Awaitable[O]], items: Sequence[I]) -> list[O]:
-        """``ask(client, item)`` for each item; not to be called where an event loop runs.
+    def stream(
+        self, ask: Callable[[Turn, I], Awaitable[O]], items: Iterable[I], *, deadline_s: float | None = None
+    ) -> Iterator[O]:
+        """``ask(turn, item)`` for each item, in their order.
+
+        Args:
+            ask: sends what it needs to by `Turn.send`; runs in the connection's event loop.
+            items: taken lazily, `AHEAD` for each request that may be under way.
+            deadline_s: of each item; None takes the endpoint's.
 
         Raises:
             ModelError: an item got no answer; says what the endpoint said, and never the key.
         """
-        return asyncio.run(self._ask_all(ask, items)) if items else []
+        failed: Future[O] = Future()
+        running: deque[Future[O]] = deque()
+        source = iter(items)
 
-    async def _ask_all(self, ask: Callable[[AsyncOpenAI, I], Awaitable[O]], items: Sequence[I]) -> list[O]:
-        import openai
+        def note(done: Future[O]) -> None:
+            if not done.cancelled() and (error := done.exception()) and not failed.done():
+                failed.set_exception(error)
 
-        free = asyncio.Semaphore(self.endpoint.concurrency)
+        async def one(item: I) -> O:
+            return await ask(Turn(self, deadline_s or self.endpoint.deadline_s), item)
 
-        async def one(client: AsyncOpenAI, item: I) -> O:
-            async with free:
-                return await ask(client, item)
+        try:
+            while True:
+                while len(running) < AHEAD * self.endpoint.concurrency:
+                    try:
+                        item = next(source)
+                    except StopIteration:
+                        break
+                    running.append(self._loop.submit(one(item)))
+                    running[-1].add_done_callback(note)
+                if not running:
+                    return
+                if not running[0].done():
+                    wait((running[0], failed), return_when=FIRST_COMPLETED)
+                if failed.done():
+                    failed.result()
+                yield running.popleft().result()
+        finally:
+            for unfinished in running:
+                unfinished.cancel()
 
-        # A client belongs to one event loop, so each call has its own.
-        async with openai.AsyncOpenAI(
-            base_url=self.endpoint.url,
-            api_key=self._key or "none",
-            timeout=self.endpoint.timeout_s,
-            max_retries=self.retries,
-        ) as client:
-            tasks = [asyncio.create_task(one(client, item)) for item in items]
+    def client(self) -> AsyncOpenAI:
+        """One of the clients, in turn; to be asked for in the connection's loop only, to which they belong.
+
+        A pool looks at all its connections for each request, so there are several small ones.
+        """
+        if not self._clients:
+            import openai
+
+            # The pool is of httpx or httpx2, as this version of the client has it. The limiter is the bound.
+            limits = type(openai.DEFAULT_CONNECTION_LIMITS)(
+                max_connections=None, max_keepalive_connections=2 * _POOL
+            )
+            for _ in range(-(-self.endpoint.concurrency // _POOL)):
+                client = openai.AsyncOpenAI(
+                    base_url=self.endpoint.url,
+                    api_key=self._key or "none",
+                    timeout=self.endpoint.timeout_s,
+                    max_retries=0,
+                    http_client=openai.DefaultAsyncHttpxClient(limits=limits),
+                )
+                self._loop.at_close(client.close)
+                self._clients.append(client)
+        self._clients.rotate()
+        return self._clients[0]
+
+    def close(self) -> None:
+        """Ends the connections; a later request opens others."""
+        self._loop.close()
+        self._clients.clear()
+        self.limiter = Limiter(self.endpoint.concurrency)
+        self._news = asyncio.Event()
+
+    @asynccontextmanager
+    async def admitted(self) -> AsyncIterator[None]:
+        """Waits until the endpoint is back, if it is away or wants to be left alone."""
+        now = asyncio.get_running_loop().time
+        while (rest := self._left_alone_until - now()) > 0:
+            await asyncio.sleep(rest)
+        while (rest := self.breaker.wait_s(now())) > 0:
             try:
-                return await asyncio.gather(*tasks)
-            except openai.APITimeoutError as error:
-                raise self.error(
-                    f"The endpoint did not answer within {self.endpoint.timeout_s:g} s",
-                    "raise the endpoint's timeout_s or lower its concurrency",
-                    transient=True,
-                ) from error
-            except openai.APIConnectionError as error:
-                raise self.error(
-                    f"The endpoint cannot be reached: {error.__cause__ or error}",
-                    "check the address (it ends in /v1) and that the server runs",
-                    transient=True,
-                ) from error
-            except openai.APIStatusError as error:
-                # The cause would show the request's headers to whoever prints the chain.
-                raise self._refused(error.status_code, error.message) from None
-            except (openai.OpenAIError, ValueError) as error:
-                raise self.error(
-                    f"The endpoint's answer cannot be read: {error}",
-                    "check that the address ends in /v1 and speaks OpenAI's API",
-                ) from error
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                async with asyncio.timeout(None if rest == math.inf else rest):
+                    await self._news.wait()
+            except TimeoutError:
+                continue
+        probing = self.breaker.open
+        try:
+            yield
+        except BaseException:
+            if probing:
+                self.breaker.given_up()
+                self._tell()
+            raise
 
-    def _refused(self, status: int, message: str) -> ModelError:
-        what = f"The endpoint refused with status {status}: {message}"
-        if status in (401, 403):
-            return self.error(what, "put a valid key into the variable that api_key_env names")
-        if status == 404:
-            return self.error(what, "check the address (it ends in /v1) and the model's id")
-        if status in (408, 409, 429) or status >= 500:
-            return self.error(what, "try again later, or lower the endpoint's concurrency", transient=True)
-        return self.error(what, "check that the model takes such a request, and one of this length")
+    def answered(self, started: float, now: float) -> None:
+        """A request sent at `started` was answered."""
+        self.answers += 1
+        self.answered_at = now
+        self.limiter.limit.answered(started, now, full=self.limiter.was_full(started))
+        if self.breaker.answered():
+            _log.warning("The endpoint %s answers again", self.endpoint.url)
+            self._tell()
+
+    def failed(self, failure: Failure, started: float, now: float) -> None:
+        """A request sent at `started` failed, and may be tried again."""
+        self.usage.add(**{f"met_{failure.kind}": 1})
+        if failure.wait_s is not None:
+            self._left_alone_until = max(self._left_alone_until, now + failure.wait_s)
+        if failure.busy:
+            self.limiter.limit.busy(started, now)
+        if failure.kind == "429":
+            self.breaker.answered()  # it is there
+        elif self.breaker.failed(now):
+            self.usage.add(outages=1)
+            self.limiter.limit.restart()
+            _log.warning(
+                "The endpoint %s does not answer (%d failures; %s). Trying again until each request's "
+                "deadline of %g s",
+                self.endpoint.url, self.breaker.failures, self.shown(failure.said), self.endpoint.deadline_s,
+            )  # fmt: skip
+        self._tell()
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news.clear()
+
+    def shown(self, what: str) -> str:
+        """Text that may be shown: without the key, even where the endpoint repeats it, and not long."""
+        return (what.replace(self._key, "***") if self._key else what)[:_SHOWN]
 
     def error(self, what: str, hint: str, *, transient: bool = False) -> ModelError:
-        """A `ModelError` about this endpoint, without the key even where the endpoint repeats it."""
-        said = what.replace(self._key, "***") if self._key else what
-        return ModelError(said[:_SHOWN], where=self.endpoint.url, hint=hint, transient=transient)
+        """A `ModelError` about this endpoint."""
+        return ModelError(self.shown(what), where=self.endpoint.url, hint=hint, transient=transient)
+
+
+class Turn:
+    """One request of a call: all that is sent for it has one deadline.
+
+    The clock starts when the request was taken, but does not run against one that waits for its turn
+    while the endpoint answers others.
+
+    Args:
+        connection: where it is sent.
+        deadline_s: seconds until it is given up.
+    """
+
+    def __init__(self, connection: Connection, deadline_s: float):
+        self._connection = connection
+        self._deadline_s = deadline_s
+        self._now = asyncio.get_running_loop().time
+        self._taken_at = self._now()
+        self._deadline: float | None = None
+        self._failures = 0
+        self._first_failure_at = math.inf
+        self._last: Failure | None = None
+
+    async def send(self, call: Callable[[AsyncOpenAI], Awaitable[R]]) -> R:
+        """What `call` returns, tried again as long as that may help.
+
+        Raises:
+            ModelError: it failed for good, or the deadline passed.
+        """
+        await self._first_turn()
+        held = True
+        connection = self._connection
+        own = 0
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                while True:
+                    answers = connection.answers
+                    outcome = await self._try(call)
+                    if not isinstance(outcome, Failure):
+                        return outcome[0]
+                    connection.limiter.release()
+                    held = False
+                    # While nobody is answered it is the endpoint that is ill, not this request.
+                    own += not outcome.busy and connection.answers > answers
+                    if own >= connection.pace.tries:
+                        raise self._given_up(f"after {own} tries, though it answers others")
+                    connection.usage.add(retried=1)
+                    if not connection.breaker.open:
+                        await asyncio.sleep(connection.pace.wait_s(self._failures) * random.uniform(0.5, 1))
+                    await connection.limiter.acquire(first=True)
+                    held = True
+        except TimeoutError:
+            raise self._given_up(f"within its deadline of {self._deadline_s:g} s") from None
+        finally:
+            if held:
+                connection.limiter.release()
+
+    async def _first_turn(self) -> None:
+        connection = self._connection
+        while True:
+            since = max(self._taken_at, connection.answered_at)
+            until = self._deadline or since + self._deadline_s
+            try:
+                async with asyncio.timeout_at(until):
+                    await connection.limiter.acquire(first=self._deadline is not None)
+                break
+            except TimeoutError:
+                if self._deadline is not None or connection.answered_at <= since:
+                    raise self._given_up(f"within its deadline of {self._deadline_s:g} s") from None
+        if self._deadline is None:
+            self._deadline = max(self._taken_at, connection.answered_at) + self._deadline_s
+
+    async def _try(self, call: Callable[[AsyncOpenAI], Awaitable[R]]) -> tuple[R] | Failure:
+        import openai
+
+        connection = self._connection
+        timeout_s = connection.endpoint.timeout_s
+        async with connection.admitted():
+            started = self._now()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    answer = await call(connection.client())
+            except (openai.OpenAIError, UnusableAnswer, TimeoutError) as error:
+                failure = read_failure(error, timeout_s)
+            else:
+                connection.answered(started, self._now())
+                return (answer,)
+            if not failure.transient:
+                connection.usage.add(**{f"met_{failure.kind}": 1})
+                # The cause would show the request's headers to whoever prints the chain.
+                raise connection.error(failure.said, failure.hint)
+            self._failures += 1
+            self._first_failure_at = min(self._first_failure_at, started)
+            self._last = failure
+            connection.failed(failure, started, self._now())
+            return failure
+
+    def _given_up(self, how: str) -> ModelError:
+        last, connection = self._last, self._connection
+        if last is None:
+            return connection.error(
+                f"The endpoint gave no answer {how}: all requests under way went unanswered",
+                "see that the server runs, raise the endpoint's deadline_s, or lower its concurrency",
+                transient=True,
+            )
+        ago = self._now() - self._first_failure_at
+        since = datetime.datetime.now() - datetime.timedelta(seconds=ago)
+        times = f"{self._failures} failure" + ("s" if self._failures > 1 else "")
+        return connection.error(
+            f"{last.said} ({times} since {since:%H:%M:%S}; given up {how})",
+            f"{last.hint}, or raise the endpoint's deadline_s",
+            transient=True,
+        )
 
 
 def _key(endpoint: Endpoint) -> str | None:

@@ -1,28 +1,30 @@
 """A text model behind an OpenAI-compatible endpoint.
 
 Where a request has a JSON schema, the endpoint is told of it (structured output), the answer is
-validated all the same, and a wrong one is sent back once with what is wrong with it. What is then
-still wrong is handed on as it is: the stage knows whether it can do without.
+validated all the same, and a wrong one is sent back once with what is wrong with it; an empty one is asked
+for once more. What is then still wrong is handed on as it is, and counted: the stage knows whether it can do
+without. Answers that satisfy their schema are kept in the store, if one is given (`models.cache`).
 """
 
 from __future__ import annotations
 
 import json
-import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fundus_r1.models.connection import RETRIES, Connection
+from fundus_r1.fingerprint import fingerprint
+from fundus_r1.models.answers import bare_json, violation
+from fundus_r1.models.breaker import Pace
+from fundus_r1.models.cache import ResponseCache
+from fundus_r1.models.completions import Completions, Said
+from fundus_r1.models.connection import PACE, Connection, Turn
 from fundus_r1.models.protocol import ChatAnswer, ChatRequest
+from fundus_r1.models.usage import Usage
 from fundus_r1.spec.models import Chat
 from fundus_r1.spec.placement import Endpoint
-
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
+from fundus_r1.storage.protocol import Store
 
 Message = dict[str, str]
 
-_THINKING = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
-_FENCE = re.compile(r"\A```(?:json)?\s*\n(.*)\n```\Z", re.DOTALL)
 _REPAIR = (
     "That is no valid answer: {problem}. Answer again with nothing but one JSON value that satisfies "
     "this JSON schema: {schema}"
@@ -30,98 +32,91 @@ _REPAIR = (
 
 
 class OpenAIChat:
-    """Asks an endpoint.
+    """Asks an endpoint. Any number of threads may ask at once; they share its concurrency.
 
     Args:
         chat: the model's id, its temperature and the length of its answers.
-        endpoint: where it is.
-        role: ``writer`` or ``judge``, for errors.
-        retries: further tries of a request after a transient failure.
+        endpoint: where it is; its `model` is asked for, if it names one.
+        role: ``writer`` or ``judge``: under which answers are kept.
+        store: keeps answers, and is asked before the endpoint; None asks the endpoint each time.
+        pace: how failed requests are tried again.
 
     Raises:
         ModelError: the variable that should hold the key is empty.
     """
 
-    def __init__(self, chat: Chat, endpoint: Endpoint, *, role: str = "writer", retries: int = RETRIES):
+    def __init__(
+        self, chat: Chat, endpoint: Endpoint, *, role: str = "writer", store: Store | None = None,
+        pace: Pace = PACE,
+    ):  # fmt: skip
         self.chat = chat
         self.role = role
-        self._connection = Connection(endpoint, retries=retries)
-        self._structured = True
+        self.usage = Usage()
+        self._connection = Connection(endpoint, self.usage, pace)
+        self._completions = Completions(self._connection, endpoint.model or chat.model)
+        self._cache = ResponseCache(store, role, self.usage) if store is not None else None
 
     def complete(self, requests: list[ChatRequest]) -> list[ChatAnswer]:
-        """Answers in the order of the requests; not to be called where an event loop runs.
+        """Answers in the order of the requests.
 
         Raises:
             ModelError: the endpoint cannot be reached, refused, or gave something that is no
                 answer. An answer against its schema, after one repair, is no error here.
+            StoreError: the store refused for good to keep answers.
         """
-        return self._connection.ask_all(self._answer, requests)
+        try:
+            return list(self._connection.stream(self._answer, requests))
+        finally:
+            if self._cache is not None:
+                self._cache.flush()
 
-    async def _answer(self, client: AsyncOpenAI, request: ChatRequest) -> ChatAnswer:
+    def close(self) -> None:
+        """Ends the connections."""
+        self._connection.close()
+        if self._cache is not None:
+            self._cache.close()
+
+    async def _answer(self, turn: Turn, request: ChatRequest) -> ChatAnswer:
+        key = self._fingerprint(request) if self._cache is not None else ""
+        if self._cache is not None and (kept := await self._cache.find(key)) is not None:
+            return ChatAnswer(kept.texts[0], kept.model)
         messages = [{"role": role, "content": text} for role, text in request.messages]
-        first = await self._say(client, messages, request)
-        if request.schema is None:
-            return first
-        text = bare_json(first.text)
-        problem = violation(text, request.schema)
-        if problem is None:
-            return ChatAnswer(text, first.model)
-        ask_again = _REPAIR.format(problem=problem, schema=json.dumps(request.schema))
-        messages += [{"role": "assistant", "content": first.text}, {"role": "user", "content": ask_again}]
-        second = await self._say(client, messages, request)
-        return ChatAnswer(bare_json(second.text), second.model)
+        said = await self._say(turn, messages, request)
+        problem = _problem(said, request)
+        if problem is not None:
+            self.usage.add(repaired=1)
+            if request.schema is not None:
+                ask_again = _REPAIR.format(problem=problem, schema=json.dumps(request.schema))
+                messages += [
+                    {"role": "assistant", "content": said.texts[0]},
+                    {"role": "user", "content": ask_again},
+                ]
+            said = await self._say(turn, messages, request)
+            problem = _problem(said, request)
+        self.usage.add(requests=1, invalid=int(problem is not None))
+        text = _text(said, request)
+        if self._cache is not None and problem is None:
+            self._cache.keep(key, (text,), said.model)
+        return ChatAnswer(text, said.model)
 
-    async def _say(self, client: AsyncOpenAI, messages: list[Message], request: ChatRequest) -> ChatAnswer:
-        import openai
+    async def _say(self, turn: Turn, messages: list[Message], request: ChatRequest) -> Said:
+        body: dict[str, Any] = {"messages": messages, **self._sampling()}
+        return await self._completions.create(turn, body, request.schema, request.task)
 
-        if request.schema is not None and self._structured:
-            try:
-                return await self._send(client, messages, _response_format(request))
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                # Not every server knows structured output; the answer is validated in any case.
-                if not re.search("response_format|json_schema", error.message):
-                    raise
-                self._structured = False
-        return await self._send(client, messages, {})
+    def _sampling(self) -> dict[str, Any]:
+        return {"temperature": self.chat.temperature, "max_tokens": self.chat.max_tokens}
 
-    async def _send(self, client: AsyncOpenAI, messages: list[Message], more: dict[str, Any]) -> ChatAnswer:
-        typed: Any = messages
-        completion = await client.chat.completions.create(
-            model=self.chat.model,
-            messages=typed,
-            temperature=self.chat.temperature,
-            max_tokens=self.chat.max_tokens,
-            **more,
-        )
-        choices = getattr(completion, "choices", None)
-        if not choices:
-            raise self._connection.error(
-                f"What the {self.role}'s endpoint sent is no chat completion",
-                "check that the address ends in /v1 and speaks OpenAI's API",
-            )
-        return ChatAnswer(choices[0].message.content or "", completion.model or self.chat.model)
+    def _fingerprint(self, request: ChatRequest) -> str:
+        asked = {"model": self._completions.model, "messages": request.messages, "schema": request.schema}
+        return fingerprint({"kind": "chat", **asked, **self._sampling()})
 
 
-def _response_format(request: ChatRequest) -> dict[str, Any]:
-    form = {"name": request.task, "schema": request.schema, "strict": True}
-    return {"response_format": {"type": "json_schema", "json_schema": form}}
+def _text(said: Said, request: ChatRequest) -> str:
+    return said.texts[0] if request.schema is None else bare_json(said.texts[0])
 
 
-def bare_json(text: str) -> str:
-    """An answer without the reasoning before it and the code fence around it."""
-    text = _THINKING.sub("", text).strip()
-    fenced = _FENCE.match(text)
-    return fenced[1].strip() if fenced else text
-
-
-def violation(text: str, schema: dict[str, Any]) -> str | None:
-    """What is wrong with a text by its JSON schema, in one sentence; None if nothing is."""
-    import jsonschema
-
-    try:
-        jsonschema.validate(json.loads(text), schema)
-    except json.JSONDecodeError as error:
-        return f"it is no JSON ({error})"
-    except jsonschema.ValidationError as error:
-        return f"at {error.json_path}: {error.message}"
-    return None
+def _problem(said: Said, request: ChatRequest) -> str | None:
+    text = _text(said, request)
+    if request.schema is not None:
+        return violation(text, request.schema)
+    return None if text.strip() else "it is empty"

@@ -1,19 +1,35 @@
 """A vision model behind an OpenAI-compatible endpoint, such as ``vllm serve``.
 
-How requests are sent, tried again and refused is the rule of `models.connection`.
+How requests are sent, tried again and refused is the rule of `models.connection`. All `n` answers are asked
+for in one request; a server that gives fewer is asked for the others one by one, each with a seed of its own.
+Answers are handed on as they are, also against their schema: a rollout that cannot be read abstains
+(paper, Sec. 3.2.2). Those of a request whose texts all satisfy their schema are kept in the store, if one is
+given (`models.cache`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from fundus_r1.models.connection import RETRIES, Connection
+from fundus_r1.fingerprint import fingerprint, sha256
+from fundus_r1.models.answers import bare_json, violation
+from fundus_r1.models.breaker import Pace
+from fundus_r1.models.cache import ResponseCache
+from fundus_r1.models.completions import Completions, Said
+from fundus_r1.models.connection import PACE, Connection, Turn
 from fundus_r1.models.protocol import VisionAnswer, VisionRequest
+from fundus_r1.models.usage import Usage
 from fundus_r1.spec.placement import Endpoint
+from fundus_r1.storage.protocol import Store
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
+
+_WHO_S = 10.0
+"""Seconds in which the endpoint must say which model it serves."""
 
 
 class OpenAIVision:
@@ -22,60 +38,96 @@ class OpenAIVision:
     Args:
         endpoint: where it is, and how many requests it takes at once.
         model: the id to ask for; None takes the one model that the endpoint serves.
-        retries: further tries of a request after a transient failure.
+        role: ``observer`` or ``free_form``: under which answers are kept.
+        store: keeps answers, and is asked before the endpoint; None asks the endpoint each time.
+        pace: how failed requests are tried again.
 
     Raises:
         ModelError: the variable that should hold the key is empty; or no model is named and the
             endpoint does not answer or does not serve exactly one.
     """
 
-    def __init__(self, endpoint: Endpoint, model: str | None = None, *, retries: int = RETRIES):
-        self._connection = Connection(endpoint, retries=retries)
+    def __init__(
+        self, endpoint: Endpoint, model: str | None = None, *, role: str = "observer",
+        store: Store | None = None, pace: Pace = PACE,
+    ):  # fmt: skip
+        self.usage = Usage()
+        self._connection = Connection(endpoint, self.usage, pace)
+        self._cache = ResponseCache(store, role, self.usage) if store is not None else None
         self.model = model or self._only_model()
+        self._completions = Completions(self._connection, self.model)
 
-    def generate(self, requests: list[VisionRequest]) -> list[VisionAnswer]:
-        """See `models.protocol.VisionModel`; not to be called where an event loop runs."""
-        return self._connection.ask_all(self._ask, requests)
+    def generate(self, requests: Iterable[VisionRequest]) -> Iterator[VisionAnswer]:
+        """See `models.protocol.VisionModel`."""
+        try:
+            yield from self._connection.stream(self._ask, requests)
+        finally:
+            if self._cache is not None:
+                self._cache.flush()
 
     def close(self) -> None:
-        """Holds nothing open between calls."""
+        """Ends the connections."""
+        self._connection.close()
+        if self._cache is not None:
+            self._cache.close()
 
-    async def _ask(self, client: AsyncOpenAI, request: VisionRequest) -> VisionAnswer:
-        more: dict[str, Any] = {}
+    async def _ask(self, turn: Turn, request: VisionRequest) -> VisionAnswer:
+        key = self._fingerprint(request) if self._cache is not None else ""
+        if self._cache is not None and (kept := await self._cache.find(key)) is not None:
+            return VisionAnswer(kept.texts, kept.model)
+        body = {
+            "messages": [{"role": "user", "content": _content(request)}],
+            "n": request.n,
+            "max_tokens": request.max_tokens,
+            "temperature": request.temperature,
+        }
+        said = await self._say(turn, body, request, request.seed)
+        missing = range(len(said.texts), request.n)
+        if missing:
+            self.usage.add(refilled=len(missing))
+            seeds = [int(sha256(f"{request.seed}:{number}".encode())[:7], 16) for number in missing]
+            others = await _all(self._say(turn, body | {"n": 1}, request, seed) for seed in seeds)
+            said = Said(said.texts + tuple(other.texts[0] for other in others), said.model)
+        texts = said.texts[: request.n]
+        wrong = 0
         if request.schema is not None:
-            form = {"name": "answer", "schema": request.schema, "strict": True}
-            more["response_format"] = {"type": "json_schema", "json_schema": form}
-        completion = await client.chat.completions.create(
-            model=self.model,
-            messages=[{"role": "user", "content": _content(request)}],
-            n=request.n,
-            max_tokens=request.max_tokens,
-            temperature=request.temperature,
-            seed=request.seed,
-            **more,
-        )
-        choices = getattr(completion, "choices", None) or []
-        if len(choices) != request.n:
-            raise self._connection.error(
-                f"The endpoint gave {len(choices)} answers to a request for {request.n}",
-                "check that the address ends in /v1 and that the server takes the field n",
-            )
-        return VisionAnswer(
-            texts=tuple(choice.message.content or "" for choice in choices),
-            model=completion.model or self.model,
-        )
+            wrong = sum(violation(bare_json(text), request.schema) is not None for text in texts)
+        self.usage.add(requests=1, invalid=wrong)
+        if self._cache is not None and not wrong and all(text.strip() for text in texts):
+            self._cache.keep(key, texts, said.model)
+        return VisionAnswer(texts, said.model)
+
+    async def _say(self, turn: Turn, body: dict[str, Any], request: VisionRequest, seed: int) -> Said:
+        return await self._completions.create(turn, body | {"seed": seed}, request.schema, "answer")
+
+    def _fingerprint(self, request: VisionRequest) -> str:
+        fields = {name: value for name, value in vars(request).items() if name != "image"}
+        return fingerprint({"kind": "vision", "model": self.model, "image": sha256(request.image), **fields})
 
     def _only_model(self) -> str:
-        async def served(client: AsyncOpenAI, _: None) -> list[str]:
+        async def served(client: AsyncOpenAI) -> list[str]:
             return [model.id async for model in client.models.list()]
 
-        (names,) = self._connection.ask_all(served, [None])
+        async def ask(turn: Turn, _: None) -> list[str]:
+            return await turn.send(served)
+
+        (names,) = self._connection.stream(ask, [None], deadline_s=_WHO_S)
         if len(names) != 1:
             raise self._connection.error(
                 f"The endpoint serves {len(names)} models: {', '.join(names) or 'none'}",
                 "name the model to ask for",
             )
         return names[0]
+
+
+async def _all(asked: Iterable[Any]) -> list[Said]:
+    """All of them at once; the first that fails ends the others."""
+    tasks = [asyncio.ensure_future(one) for one in asked]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _content(request: VisionRequest) -> Any:

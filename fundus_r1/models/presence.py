@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from fundus_r1.errors import DataError
@@ -21,14 +22,17 @@ from fundus_r1.rows import Modality, Sample, VocabularyEntry
 Rollout = Mapping[str, bool | None]
 """Finding -> present, absent, or None for an abstention."""
 
+# Every repetition has an end and a name begins with a word, so the time grows with the text's length.
 _SAID = re.compile(
     r"""
-    (?P<name> [^\W\d_] [^:=\n,;{}"*]{0,80} ) ["'*]* (?: \s* [:=] | \s[–—-]\s ) [\s"'*]*
-    (?P<value> (?: not \s+ )? present | absent | true | false | yes | no ) \b
-    (?! \s* (?: / | or\b ) )  # "present or absent" repeats the question
+    (?<! [^\W\d_] ) (?P<name> [^\W\d_] [^:=\n,;{}"*]{0,80} ) ["'*]{0,4}
+    (?: \s? [:=] | \s[–—-]\s ) [\s"'*]{0,8}
+    (?P<value> (?: not \s )? present | absent | true | false | yes | no ) \b
+    (?! \s? (?: / | or\b ) )  # "present or absent" repeats the question
     """,
     re.IGNORECASE | re.VERBOSE,
 )
+_GAP = re.compile(r"\s{2,}")
 _PRESENT = frozenset({"present", "true", "yes"})
 
 
@@ -78,11 +82,19 @@ def parse_rollout(text: str, asked: Sequence[str]) -> dict[str, bool | None]:
     Names are canonical findings in any wording; what was not asked is left out.
     """
     said: dict[str, set[bool]] = {key: set() for key in asked}
-    for match in _SAID.finditer(text):
-        key = canonical_finding(match["name"])
+    # Models fill JSON with white space, sometimes until their answer ends.
+    closed = _GAP.sub(lambda gap: "\n" if "\n" in gap[0] else " ", text)
+    for match in _SAID.finditer(closed):
+        key = _finding(match["name"])
         if key in said:
             said[key].add(match["value"].lower() in _PRESENT)
     return {key: values.pop() if len(values) == 1 else None for key, values in said.items()}
+
+
+@lru_cache(maxsize=1 << 14)
+def _finding(name: str) -> str | None:
+    # Rollouts say the same few names again and again.
+    return canonical_finding(name)
 
 
 @dataclass(frozen=True)

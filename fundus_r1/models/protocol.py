@@ -7,8 +7,11 @@ once and does not know which of them answers.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from fundus_r1.models.usage import Usage
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,9 @@ class ChatAnswer:
 
 class ChatModel(Protocol):
     """Answers requests. Implementations: `models.rules`, `models.openai_http`."""
+
+    usage: Usage
+    """What asking it took so far."""
 
     def complete(self, requests: list[ChatRequest]) -> list[ChatAnswer]:
         """Answers in the order of the requests.
@@ -70,10 +76,20 @@ class VisionAnswer:
 
 
 class VisionModel(Protocol):
-    """Answers questions about images. Implementations: `models.vllm_engine`."""
+    """Answers questions about images. Implementations: `models.vllm_engine`, `models.openai_vision`."""
 
-    def generate(self, requests: list[VisionRequest]) -> list[VisionAnswer]:
-        """Answers in the order of the requests; the same requests get the same answers."""
+    usage: Usage
+    """What asking it took so far."""
+
+    def generate(self, requests: Iterable[VisionRequest]) -> Iterator[VisionAnswer]:
+        """Answers in the order of the requests; the same requests get the same answers.
+
+        Requests are taken from the iterable as room for them comes free, so a long stream of images
+        is never in memory at once.
+
+        Raises:
+            ModelError: a request got no usable answer.
+        """
         ...
 
     def close(self) -> None:

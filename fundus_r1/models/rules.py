@@ -11,6 +11,7 @@ from typing import Any
 
 from fundus_r1.errors import ModelError
 from fundus_r1.models.protocol import ChatAnswer, ChatRequest
+from fundus_r1.models.usage import Usage
 
 MODEL_ID = "rules"
 
@@ -45,6 +46,9 @@ def _function(task: str) -> Callable[[dict[str, Any]], str]:
 
 class RulesModel:
     """Answers by rules; the same request always gets the same answer."""
+
+    def __init__(self) -> None:
+        self.usage = Usage()
 
     def complete(self, requests: list[ChatRequest]) -> list[ChatAnswer]:
         """Answers in the order of the requests; only their `inputs` are read.

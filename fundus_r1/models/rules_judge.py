@@ -14,7 +14,7 @@ from typing import Any
 from fundus_r1.models.rules_check import check
 from fundus_r1.models.trace_reading import stated
 from fundus_r1.ontology.findings import mentions
-from fundus_r1.prompts.material import Material
+from fundus_r1.prompts.material import Material, check_answer
 from fundus_r1.prompts.verdicts import FindingsVerdict, KnowledgeVerdict
 
 _HEDGED = re.compile(
@@ -30,10 +30,8 @@ def check_trace(inputs: dict[str, Any]) -> str:
     Args:
         inputs: `Material.inputs` and ``trace``, the whole trace with its tags.
     """
-    rows = {key: value for key, value in inputs.items() if key != "trace"}
-    reasons = check(Material(**rows), inputs["trace"])
-    problems = [f"{reason.value}: {detail}" for reason, detail in reasons]
-    return json.dumps({"accepted": not problems, "problems": problems}, ensure_ascii=False)
+    fields = {key: value for key, value in inputs.items() if key != "trace"}
+    return check_answer(check(Material(**fields), inputs["trace"]))
 
 
 def judge_findings(inputs: dict[str, Any]) -> str:

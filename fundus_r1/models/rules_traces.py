@@ -88,7 +88,7 @@ def compose_trace(inputs: dict[str, Any]) -> str:
     material = Material(**inputs)
     triplet, knowledge = material.triplet, material.knowledge
     pick = _Choice(triplet.triplet_id)
-    shown = material.findings.present
+    shown = material.present
     decisive = [key for key in shown if key in knowledge.required]
     others = [key for key in shown if key not in knowledge.required]
     missing = [key for key in knowledge.absent if key not in shown][:ABSENT_TOLD]

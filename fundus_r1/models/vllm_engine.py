@@ -4,6 +4,9 @@ The same list of requests gets the same answers. On a CPU an answer moreover dep
 request alone, whatever else is asked at the same time: arithmetic is in 32 bits, by one thread,
 and no prefix is taken from a cache, because each of those would round differently from one
 composition of the batch to another. Several workers use several cores.
+
+Requests flow through the engine: as one is answered the next is let in, and the images of those that come
+are decoded and prepared in a thread meanwhile, so that no batch waits for its slowest answer.
 """
 
 from __future__ import annotations
@@ -11,21 +14,20 @@ from __future__ import annotations
 import gc
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fundus_r1.errors import DataError, ModelError
 from fundus_r1.fingerprint import sha256
 from fundus_r1.models.protocol import VisionAnswer, VisionRequest
+from fundus_r1.models.usage import Usage
+from fundus_r1.models.vllm_flow import Flow, Prepared
 from fundus_r1.spec.placement import Engine
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from vllm import SamplingParams
-
-WINDOW = 128
-"""Requests whose images are decoded at once."""
 
 
 class VllmVision:
@@ -42,8 +44,10 @@ class VllmVision:
 
     def __init__(self, path: Path, engine: Engine, *, model_name: str):
         self.model_name = model_name
+        self.usage = Usage()
         self._path = path
         self._limit = engine.max_model_len
+        self._max_num_seqs = engine.max_num_seqs
         _prepare_environment(engine)
         import torch
         from safetensors import SafetensorError
@@ -69,40 +73,43 @@ class VllmVision:
                 "placement.engine fits into this machine's memory",
             ) from error
 
-    def generate(self, requests: list[VisionRequest]) -> list[VisionAnswer]:
+    def generate(self, requests: Iterable[VisionRequest]) -> Iterator[VisionAnswer]:
         """Answers in the order of the requests.
 
         Raises:
             ModelError: a request and its answer do not fit into ``placement.engine.max_model_len``.
             DataError: an image cannot be decoded.
         """
-        answers: list[VisionAnswer] = []
-        for start in range(0, len(requests), WINDOW):
-            answers += self._window(requests[start : start + WINDOW])
-        return answers
-
-    def _window(self, requests: list[VisionRequest]) -> Iterator[VisionAnswer]:
         from vllm.exceptions import VLLMValidationError
 
-        decoded: dict[str, Image] = {}
-        prompts = []
-        for request in requests:
-            digest = sha256(request.image)
-            if digest not in decoded:
-                decoded[digest] = _decode(request.image)
-            prompts.append(
-                {"prompt": self._rendered(request.prompt), "multi_modal_data": {"image": decoded[digest]}}
-            )
+        flow = Flow(self._llm.llm_engine, self._prepared, self._max_num_seqs, iter(requests))
         try:
-            outputs = self._llm.generate(prompts, [_sampling(r) for r in requests], use_tqdm=False)
+            for request, output in flow:
+                texts = tuple(self._whole(request, answer) for answer in output.outputs)
+                self.usage.add(
+                    requests=1,
+                    prompt_tokens=len(output.prompt_token_ids),
+                    completion_tokens=sum(len(answer.token_ids) for answer in output.outputs),
+                )
+                # Greedy rollouts are all alike, so one was asked for.
+                yield VisionAnswer(texts * (request.n // len(texts)), self.model_name)
         except (VLLMValidationError, ValueError) as error:
             raise ModelError(
                 f"vLLM refused a request: {error}", where=str(self._path), hint=self._too_long()
             ) from error
-        for request, output in zip(requests, outputs, strict=True):
-            texts = tuple(self._whole(request, answer) for answer in output.outputs)
-            # Greedy rollouts are all alike, so one was asked for.
-            yield VisionAnswer(texts * (request.n // len(texts)), self.model_name)
+        finally:
+            flow.close()
+
+    def _prepared(self, request: VisionRequest) -> Prepared:
+        from vllm.renderers.inputs.preprocess import parse_model_prompt
+
+        engine = self._llm.llm_engine
+        prompt = {
+            "prompt": self._rendered(request.prompt),
+            "multi_modal_data": {"image": _decode(request.image)},
+        }
+        (rendered,) = engine.renderer.render_cmpl([parse_model_prompt(engine.model_config, prompt)])
+        return Prepared(rendered, _sampling(request))
 
     def _rendered(self, text: str) -> str:
         message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}
@@ -171,7 +178,12 @@ def _arguments(engine: Engine, on_cpu: bool) -> dict[str, Any]:
         "seed": 0,
     }
     if not on_cpu:
-        return arguments | {"gpu_memory_utilization": engine.gpu_memory}
+        return arguments | {
+            "gpu_memory_utilization": engine.gpu_memory,
+            # The rollouts of a question share its prompt, and the questions of a task share their beginning.
+            "enable_prefix_caching": True,
+            "mm_processor_cache_gb": engine.image_cache_gib,
+        }
     return arguments | {
         "dtype": "float32" if engine.dtype == "auto" else engine.dtype,
         "enforce_eager": True,  # compiling takes longer than a small model's whole work
@@ -185,7 +197,7 @@ def _arguments(engine: Engine, on_cpu: bool) -> dict[str, Any]:
 
 def _sampling(request: VisionRequest) -> SamplingParams:
     from vllm import SamplingParams
-    from vllm.sampling_params import StructuredOutputsParams
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
     schema = request.schema
     return SamplingParams(
@@ -194,6 +206,7 @@ def _sampling(request: VisionRequest) -> SamplingParams:
         max_tokens=request.max_tokens,
         # vLLM gives rollout i the seed + i: seeds that follow each other must lie far apart.
         seed=int(sha256(str(request.seed).encode())[:12], 16),
+        output_kind=RequestOutputKind.FINAL_ONLY,
         structured_outputs=None if schema is None else StructuredOutputsParams(json=schema),
     )
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from fundus_r1.errors import ModelError
 from fundus_r1.fingerprint import SHORT, fingerprint
 from fundus_r1.models.tiny import build_tiny, tiny_fingerprint
-from fundus_r1.spec.models import FolderModel, HubModel, ModelRef, TinyModel
+from fundus_r1.spec.models import FolderModel, HubModel, ModelRef, ServedModel, TinyModel, VisionRef
 from fundus_r1.spec.placement import Placement
 from fundus_r1.storage.output import file_sha256
 
@@ -30,12 +30,14 @@ def model_cache(placement: Placement) -> Path:
     return Path(placement.cache or tempfile.gettempdir()) / f"fundus-r1-models-{os.getuid()}"
 
 
-def model_id(ref: ModelRef) -> str:
+def model_id(ref: VisionRef) -> str:
     """A model's name as records and reports show it."""
     if isinstance(ref, TinyModel):
         return f"tiny-{ref.hidden}x{ref.layers}-seed{ref.seed}"
     if isinstance(ref, HubModel):
         return f"{ref.name}@{ref.revision[:SHORT]}"
+    if isinstance(ref, ServedModel):
+        return ref.name
     return f"{Path(ref.path).name}@{ref.digest[:SHORT]}" if ref.digest else Path(ref.path).name
 
 

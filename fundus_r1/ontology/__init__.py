@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fundus_r1.ontology.findings import FINDINGS, Finding, Mention, canonical_finding, mentions
-from fundus_r1.ontology.labels import LABELS, Label, canonical_label
+from fundus_r1.ontology.labels import LABELS, Label, canonical_label, lineage
 from fundus_r1.ontology.tasks import TASKS, Task, pairs, task_of
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Task",
     "canonical_finding",
     "canonical_label",
+    "lineage",
     "mentions",
     "pairs",
     "task_of",

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import yaml
 
 from fundus_r1.ontology.negation import denied
-from fundus_r1.ontology.wording import GAP, bounded, phrase_pattern
+from fundus_r1.ontology.wording import GAP, bounded, by_first_letter, phrase_pattern
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ _NO_FINDING = (
     "iris neovascularization",
     "diabetic macular edema",
     "clinically significant macular edema",
-    "disc hemorrhage",
-    "optic disc hemorrhage",
     "choroidal hemorrhage",
     "subretinal fibrosis",
+    "optic disc pit maculopathy",
+    "optic pit maculopathy",
 )
 """Phrases that hold a finding's word and mean something else."""
 
@@ -100,15 +100,16 @@ def _phrases() -> tuple[re.Pattern[str], tuple[str | None, ...]]:
         for phrase in (finding.name, finding.key.replace("_", " "), *finding.synonyms):
             if phrases.setdefault(phrase, finding.key) != finding.key:
                 raise ValueError(f"{phrase!r} is the name of {phrases[phrase]} and of {finding.key}")
-    patterns = [(phrase_pattern(phrase), key) for phrase, key in phrases.items()]
+    patterns = [(phrase, phrase_pattern(phrase), key) for phrase, key in phrases.items()]
     joint = r"\s*(?:,|/|\band/or\b|\band\b|\bor\b|\bnor\b|-\s*and\b|-\s*or\b)\s*"
     for head, firsts in _SHARED_WORDS.items():
         first = "|".join(phrase_pattern(word) for word in firsts)
         tail = rf"(?={joint}(?:(?:{first}){joint}){{0,4}}(?:{first}){GAP}{phrase_pattern(head)}(?![^\W_]))"
-        patterns += [(phrase_pattern(word) + tail, key) for word, key in firsts.items()]
+        patterns += [(word, phrase_pattern(word) + tail, key) for word, key in firsts.items()]
     # A regular expression takes the first alternative that fits, so the longest has to stand first.
-    patterns.sort(key=lambda item: -len(item[0].partition("(?=")[0]))
-    return bounded("|".join(f"({pattern})" for pattern, _ in patterns)), tuple(key for _, key in patterns)
+    patterns.sort(key=lambda item: (item[0][0].casefold(), -len(item[1].partition("(?=")[0])))
+    pattern = by_first_letter([(phrase, f"({pattern})") for phrase, pattern, _ in patterns])
+    return bounded(pattern), tuple(key for _, _, key in patterns)
 
 
 def mentions(text: str) -> list[Mention]:

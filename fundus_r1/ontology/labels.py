@@ -1,8 +1,10 @@
-"""Canonical labels: what an eye can be said to have (paper, Tab. 2; the labels of the datasets here).
+"""Canonical labels: what an eye can be said to have (the labels of the 17 datasets of the paper's Tab. 2).
 
 A label has a key, which rows carry, a name, which answers and queries carry, and synonyms, under
 which benchmarks and models know it. Only a whole text is a label: "NPDR" alone is none of the
-three grades, and a bare "No." answers a question that is not known here.
+three grades, and a bare "No." answers a question that is not known here. Some labels are kinds of
+others ("Wet AMD" of "Age-related macular degeneration"), and some are signs (cotton-wool spots),
+whose names are also findings.
 """
 
 from __future__ import annotations
@@ -25,14 +27,27 @@ class Label:
     name: str
     """As an answer reads: ``Moderate NPDR``."""
     synonyms: tuple[str, ...]
+    broader: str | None = None
+    """The label that an eye with this one has as well."""
+    sign: bool = False
+    """A sign rather than a disease: beside a disease its name is a finding."""
 
 
 def _read() -> dict[str, Label]:
     rows = yaml.safe_load(files(__package__).joinpath("labels.yaml").read_text(encoding="utf-8"))
-    return {key: Label(key, row["name"], tuple(row["synonyms"])) for key, row in rows.items()}
+    return {
+        key: Label(key, row["name"], tuple(row["synonyms"]), row.get("broader"), sign=row.get("sign", False))
+        for key, row in rows.items()
+    }
 
 
 LABELS: dict[str, Label] = _read()
+
+
+def lineage(key: str) -> tuple[str, ...]:
+    """A label and the broader ones that it is a kind of, nearest first."""
+    broader = LABELS[key].broader
+    return (key,) if broader is None else (key, *lineage(broader))
 
 
 @cache

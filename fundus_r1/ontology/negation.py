@@ -17,7 +17,7 @@ _SEEN = (
     r"discernible|shown|visualized|visualised|demonstrated|recognizable|expected|there)"
 )
 _BE = r"(?:is|are|was|were|be|been|being|remains?|appears?)"
-_ADVERB = r"(?:(?!not\b)\w+ly\s+|yet\s+|all\s+|both\s+|also\s+|to\s+be\s+){0,3}"
+_ADVERB = r"(?:(?!(?:not|anomaly)\b)\w+ly\s+|yet\s+|all\s+|both\s+|also\s+|to\s+be\s+){0,3}"
 
 
 def _words(pattern: str) -> re.Pattern[str]:

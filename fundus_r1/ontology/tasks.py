@@ -1,13 +1,19 @@
 """Tasks: which labels a dataset's images may carry, and the questions made of them (paper, Sec. 3.2.3).
 
-A task joins a dataset, its modality and the labels among which an image is to be told apart.
-Labels stand in the order of severity or of the dataset's own list.
+A task joins a dataset, one of its modalities and the labels among which an image is to be told
+apart. All 17 datasets of Tab. 2 have theirs, in ``tasks.yaml``; what of them is unverified is said
+there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
 
 from fundus_r1.ontology.labels import LABELS
 from fundus_r1.rows import Modality
@@ -21,81 +27,55 @@ class Task:
     dataset: str
     modality: Modality
     labels: tuple[str, ...]
-    """Keys of `LABELS`."""
+    """Keys of `LABELS`, in the order of severity or of the dataset's own list."""
     questions: tuple[str, ...]
     """Templates that are already whole questions; the answer is a label's name."""
+    codes: Mapping[str, str]
+    """The dataset's own code -> label; empty where it has none."""
 
 
-TASKS: dict[str, Task] = {
-    task.key: task
-    for task in (
-        Task(
-            "dr_grading",
-            "idrid",
-            Modality.CFP,
-            ("no_dr", "mild_npdr", "moderate_npdr", "severe_npdr", "pdr"),
-            (
-                "What is the grade of diabetic retinopathy in this color fundus photograph?",
-                "Which stage of diabetic retinopathy does this color fundus photograph show?",
-                "How severe is the diabetic retinopathy in this fundus image?",
-            ),
-        ),
-        Task(
-            "dr_lesions",
-            "idrid",
-            Modality.CFP,
-            ("diabetic_retinopathy",),
-            (
-                "Which disease do the lesions in this color fundus photograph point to?",
-                "What is the most likely diagnosis for this color fundus photograph?",
-            ),
-        ),
-        Task(
-            "oct_disease",
-            "kermany",
-            Modality.OCT,
-            ("normal", "cnv", "dme", "drusen"),
-            (
-                "What is the most likely diagnosis for this OCT B-scan?",
-                "Which condition does this OCT image of the retina show?",
-                "What can be diagnosed from this OCT image?",
-            ),
-        ),
-        Task(
-            "uwf_disease",
-            "top",
-            Modality.UWF,
-            (
-                "normal",
-                "amd",
-                "rvo",
-                "glaucoma",
-                "macular_hole",
-                "diabetic_retinopathy",
-                "retinal_detachment",
-                "retinitis_pigmentosa",
-                "artery_occlusion",
-            ),
-            (
-                "What is the most likely diagnosis for this ultra-widefield fundus image?",
-                "Which eye disease does this ultra-widefield fundus image show?",
-                "Which condition can be diagnosed from this ultra-widefield image?",
-            ),
-        ),
-    )
-}
+def _task(key: str, row: Mapping[str, Any]) -> Task:
+    codes = row["labels"] if isinstance(row["labels"], dict) else {}
+    labels = tuple(codes.values() or row["labels"])
+    if unknown := [label for label in labels if label not in LABELS]:
+        raise ValueError(f"the task {key} has labels that do not exist: {', '.join(unknown)}")
+    return Task(key, row["dataset"], Modality(row["modality"]), labels, tuple(row["questions"]), codes)
 
 
-def task_of(dataset: str, label: str) -> Task:
+def _read() -> dict[str, Task]:
+    rows = yaml.safe_load(files(__package__).joinpath("tasks.yaml").read_text(encoding="utf-8"))["tasks"]
+    return {key: _task(key, row) for key, row in rows.items()}
+
+
+TASKS: dict[str, Task] = _read()
+
+
+def task_of(dataset: str, label: str, modality: Modality | None = None) -> Task:
     """The task in which a dataset's label is asked for.
 
+    Args:
+        dataset: as in `spec.science.Collection`.
+        label: key of `LABELS`.
+        modality: of the image; None takes the dataset's first, which is the only one of most.
+
     Raises:
-        KeyError: the dataset has no such label.
+        KeyError: the dataset has no such label on this modality.
     """
+    task = _by_label().get((dataset, label, modality))
+    if task is None:
+        on = f" on {modality}" if modality else ""
+        raise KeyError(f"the dataset {dataset} has no label {label}{on}")
+    return task
+
+
+@cache
+def _by_label() -> dict[tuple[str, str, Modality | None], Task]:
+    found: dict[tuple[str, str, Modality | None], Task] = {}
     for task in TASKS.values():
-        if task.dataset == dataset and label in task.labels:
-            return task
-    raise KeyError(f"the dataset {dataset} has no label {label}")
+        for label in task.labels:
+            found.setdefault((task.dataset, label, None), task)
+            found.setdefault((task.dataset, label, task.modality), task)
+    return found
 
 
 def pairs(datasets: Sequence[str]) -> list[tuple[str, Modality]]:

@@ -9,6 +9,11 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 
+def environment() -> Environment:
+    """Templates that escape what they are given, and fail where a value is missing."""
+    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
 def render_page(view: dict[str, Any]) -> str:
     """One self-contained HTML page.
 
@@ -16,9 +21,8 @@ def render_page(view: dict[str, Any]) -> str:
         view: the values named in ``report.html.j2``; a missing one is an error.
     """
     package = files(__package__)
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    template = environment().from_string(package.joinpath("report.html.j2").read_text(encoding="utf-8"))
+    css = Markup(
+        "".join(package.joinpath(name).read_text(encoding="utf-8") for name in ("theme.css", "report.css"))
     )
-    template = environment.from_string(package.joinpath("report.html.j2").read_text(encoding="utf-8"))
-    css = Markup(package.joinpath("report.css").read_text(encoding="utf-8"))
     return template.render(css=css, **view) + "\n"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from fundus_r1.ontology.labels import canonical_label
+from fundus_r1.ontology.labels import canonical_label, lineage
 
 _LETTER = re.compile(r"\(?(?:option\s+)?([a-z])(?:\s*[).:]+\s*(.*))?", re.IGNORECASE | re.DOTALL)
 
@@ -25,9 +25,17 @@ def _by_text(answer: str, options: Mapping[str, str]) -> str | None:
 
 
 def _by_label(answer: str, options: Mapping[str, str]) -> str | None:
+    for label in _labels(answer):
+        alike = [letter for letter, text in options.items() if canonical_label(text) == label]
+        if alike:
+            return alike[0] if len(alike) == 1 else None
+    return None
+
+
+def _labels(answer: str) -> tuple[str, ...]:
+    """The label that an answer states and the broader ones: "Wet AMD" is AMD where no option is finer."""
     label = canonical_label(answer)
-    alike = [letter for letter, text in options.items() if label and canonical_label(text) == label]
-    return alike[0] if len(alike) == 1 else None
+    return lineage(label) if label else ()
 
 
 def chosen_option(answer: str, options: Mapping[str, str]) -> str | None:
@@ -53,8 +61,7 @@ def same_answer(answer: str, truth: str, options: Mapping[str, str]) -> bool:
     if options:
         letter = chosen_option(answer, options)
         return letter is not None and normalised(options[letter]) == normalised(truth)
-    label = canonical_label(answer)
-    return normalised(answer) == normalised(truth) or (label is not None and label == canonical_label(truth))
+    return normalised(answer) == normalised(truth) or canonical_label(truth) in _labels(answer)
 
 
 def stated_label(answer: str, options: Mapping[str, str], option_labels: Mapping[str, str]) -> str | None:

@@ -15,11 +15,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fundus_r1.prompts import render
 from fundus_r1.rows import Passage
 
-_PHRASES = {"type": "array", "items": {"type": "string"}}
+DESCRIPTION_CHARACTERS = 1000
+PHRASES = 16
+PHRASE_CHARACTERS = 60
+"""Bounds under which constrained decoding always comes to an end, within the 1,024 tokens of `Chat`."""
+
+_PHRASES = {
+    "type": "array",
+    "items": {"type": "string", "minLength": 1, "maxLength": PHRASE_CHARACTERS},
+    "maxItems": PHRASES,
+}
 RECORD_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
-        "description": {"type": "string"},
+        "description": {"type": "string", "minLength": 1, "maxLength": DESCRIPTION_CHARACTERS},
         "required": _PHRASES,
         "supportive": _PHRASES,
         "absent": _PHRASES,
@@ -30,7 +39,10 @@ RECORD_SCHEMA: dict[str, Any] = {
 
 
 class KnowledgeRecord(BaseModel):
-    """The JSON-style record: D[y, m] and its findings as the writer phrased them."""
+    """The JSON-style record: D[y, m] and its findings as the writer phrased them.
+
+    A record beyond the schema's bounds is read all the same: they are there for the decoder.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, str_strip_whitespace=True)
 

@@ -1,4 +1,4 @@
-"""A LangChain retriever that ranks passages with BM25.
+"""Ranks passages: a LangChain retriever by words (BM25), a reranker by words and meaning together.
 
 A passage is found by the words of its title, its section's heading and its text; no label, no key
 and no source is looked up. A title says what the whole passage is about, so its words count more.
@@ -7,29 +7,22 @@ This module is about LangChain; import it where a retriever is made.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-from langchain_core.callbacks import CallbackManagerForRetrieverRun
-from langchain_core.documents import Document
+from langchain_core.callbacks import CallbackManagerForRetrieverRun, Callbacks
+from langchain_core.documents import BaseDocumentCompressor, Document
+from langchain_core.embeddings import Embeddings
 from langchain_core.retrievers import BaseRetriever
-from pydantic import PrivateAttr
+from pydantic import ConfigDict, PrivateAttr
 from rank_bm25 import BM25Plus
 
+from fundus_r1.retrieval.embeddings import nearness
+from fundus_r1.retrieval.words import tokens
 from fundus_r1.rows import Passage
 
 TITLE_WEIGHT = 3
-_UNTOLD = re.compile(
-    r"(?:an?|and|are|as|at|be|by|for|from|in|is|it|its|of|on|or|that|the|this|to|what|which|with|"
-    r"key|findings?|diagnosing)"
-)
-"""Words that tell nothing, among them those of every query. "No" tells much: "No DR"."""
-
-
-def tokens(text: str) -> list[str]:
-    """Lower-case words, without the plural's s."""
-    words = (word for word in re.findall(r"[a-z0-9]+", text.lower()) if not _UNTOLD.fullmatch(word))
-    return [word[:-1] if len(word) > 3 and re.search(r"[^su]s$", word) else word for word in words]
+FUSION_K = 60
+"""The constant of reciprocal rank fusion (Cormack et al. 2009)."""
 
 
 class Bm25Retriever(BaseRetriever):
@@ -56,12 +49,60 @@ class Bm25Retriever(BaseRetriever):
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun
     ) -> list[Document]:
         scores = self.scores(query)
-        best = sorted(range(len(scores)), key=lambda place: (-scores[place], place))[: self.k]
-        return [
-            Document(
-                page_content=self.passages[place].text,
-                metadata={"passage": self.passages[place], "score": scores[place]},
-                id=self.passages[place].passage_id,
-            )
-            for place in best
-        ]
+        return [_document(self.passages[place], scores[place]) for place in order(scores)[: self.k]]
+
+
+class FusionReranker(BaseDocumentCompressor):
+    """Orders documents by their score and by what they mean, between them (reciprocal rank fusion).
+
+    Documents keep their own order where both say the same.
+    """
+
+    embeddings: Embeddings
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    def compress_documents(
+        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+    ) -> Sequence[Document]:
+        """All the documents, best first.
+
+        Args:
+            documents: as a retriever of this module gives them.
+            query: what they were found for.
+            callbacks: are not called.
+        """
+        if not documents:
+            return []
+        passages = [document.metadata["passage"] for document in documents]
+        texts = [f"{passage.title}. {passage.section}. {passage.text}" for passage in passages]
+        meaning = nearness(self.embeddings.embed_query(query), self.embeddings.embed_documents(texts))
+        scores = fused([[document.metadata["score"] for document in documents], meaning])
+        return [_document(passages[place], scores[place]) for place in order(scores)]
+
+
+def order(scores: Sequence[float]) -> list[int]:
+    """Places by falling score; equal scores keep their order."""
+    return sorted(range(len(scores)), key=lambda place: (-scores[place], place))
+
+
+def fused(rankings: Sequence[Sequence[float]]) -> list[float]:
+    """Reciprocal rank fusion: for each place the sum of ``1 / (FUSION_K + rank)``.
+
+    Args:
+        rankings: for each way of ranking the scores of all places. The best has rank one, and equal
+            scores have one rank: where words say nothing, meaning decides.
+    """
+    totals = [0.0] * (len(rankings[0]) if rankings else 0)
+    for scores in rankings:
+        falling = sorted(scores, reverse=True)
+        first = {score: rank for rank, score in reversed(list(enumerate(falling, start=1)))}
+        for place, score in enumerate(scores):
+            totals[place] += 1 / (FUSION_K + first[score])
+    return totals
+
+
+def _document(passage: Passage, score: float) -> Document:
+    return Document(
+        page_content=passage.text, metadata={"passage": passage, "score": score}, id=passage.passage_id
+    )

@@ -26,16 +26,18 @@ _SECTION = re.compile(r"^## (?P<section>[^\[\n]+?)\s*\[(?P<references>[^\]]+)\]\
 
 @dataclass(frozen=True)
 class Note:
-    """One section of one topic."""
+    """One section of one topic, from whatever source."""
 
     source: str
-    """``notes/<file>``."""
+    """``notes/<file>``, ``eyewiki``, ``pmc/PMC<id>`` or ``aao/<document>``."""
     title: str
     section: str
     reference: str
     """Full citations, joined by `` | ``."""
     licence: str
     text: str
+    hidden: tuple[str, ...] = ()
+    """What the page holds and does not show; it is no part of the text, only looked at for attacks."""
 
 
 class _FrontMatter(BaseModel):
@@ -105,25 +107,20 @@ def read_notes() -> tuple[Note, ...]:
     )
 
 
-def read_sources(sources: Sequence[str]) -> tuple[Note, ...]:
-    """All sections of the sources that a spec names.
-
-    Raises:
-        DataError: there is no such source.
-    """
-    notes: list[Note] = []
-    for source in sources:
-        if source != "notes":
-            raise DataError(f"There is no source named {source!r}", hint="the known one is notes")
-        notes += read_notes()
-    return tuple(notes)
-
-
 def corpus_digest(sources: Sequence[str]) -> str:
-    """SHA-256 over everything that the sources hold; part of the stage's fingerprint."""
-    return fingerprint(
-        [
-            [note.source, note.title, note.section, note.reference, note.licence, note.text]
-            for note in read_sources(sources)
-        ]
-    )
+    """SHA-256 over what the program itself holds of the sources; part of the stage's fingerprint.
+
+    Of the sources only the notes are bundled. The others lie in the network and contribute their
+    names; which of their pages were used is what a snapshot says.
+    """
+    return fingerprint([_bundled(source) for source in sources])
+
+
+def _bundled(source: str) -> list[str | list[str]]:
+    if source != "notes":
+        return [source]
+    notes = [
+        [note.source, note.title, note.section, note.reference, note.licence, note.text]
+        for note in read_notes()
+    ]
+    return [source, *notes]

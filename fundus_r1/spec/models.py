@@ -44,7 +44,19 @@ class FolderModel(Spec):
     """SHA-256 over the folder's file list; filled in when the spec is resolved."""
 
 
+class ServedModel(Spec):
+    """A model that is known only by the id under which an endpoint serves it."""
+
+    kind: Literal["served"] = "served"
+    """Marks a served model; `placement.endpoints` says where."""
+    name: str
+    """The id to ask for; the id that answered is recorded."""
+
+
 ModelRef = Annotated[TinyModel | HubModel | FolderModel, Field(discriminator="kind")]
+"""A model whose weights can be had."""
+VisionRef = Annotated[TinyModel | HubModel | FolderModel | ServedModel, Field(discriminator="kind")]
+"""A model that looks at images: its weights can be had, or an endpoint serves it."""
 
 
 class Chat(Spec):
@@ -63,8 +75,10 @@ class Chat(Spec):
 class Models(Spec):
     """The model roles: the observer looks, the writer writes and checks, the judge grades."""
 
-    observer: ModelRef = HubModel(name="Qwen/Qwen2.5-VL-32B-Instruct")
+    observer: VisionRef = HubModel(name="Qwen/Qwen2.5-VL-32B-Instruct")
     """phi of Sec. 3.2.2."""
+    free_form: VisionRef = ServedModel(name="qwen3-vl-plus")
+    """Writes free-form traces from image, question and answer: the baseline of Tab. 3 and Tab. 6."""
     writer: Chat = Chat(engine="openai", model="qwen3-max")
     """psi of Sec. 3.2: extracts knowledge, composes traces and checks them."""
     judge: Annotated[Chat, Assumed("Sec. 3.3 says LLM-as-judge; we take the writer's model")] = Chat(

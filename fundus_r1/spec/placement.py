@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from fundus_r1.spec.base import Spec
+from fundus_r1.spec.cost import CostAssumptions
 
 
 class StorePlace(Spec):
@@ -32,6 +33,11 @@ class StorePlace(Spec):
     port: int = Field(default=0, ge=0, le=65535)
     """S3 port of the server on loopback; 0 takes a free one."""
 
+    @property
+    def is_placed(self) -> bool:
+        """Whether it says where it is; else a run on one machine makes one in its folder."""
+        return (self.path if self.kind == "folder" else self.endpoint) is not None
+
 
 class Endpoint(Spec):
     """An OpenAI-compatible endpoint."""
@@ -39,20 +45,64 @@ class Endpoint(Spec):
     url: str
     """Base address, ending in ``/v1``."""
     api_key_env: str | None = None
-    """Name of the environment variable that holds the key."""
+    """Name of the secret: the environment variable that holds the key."""
+    model: str | None = None
+    """Id under which this endpoint serves the model, where that is not the one that `science` names."""
     timeout_s: float = Field(default=120.0, gt=0)
-    """Seconds until a request counts as lost."""
-    concurrency: int = Field(default=8, ge=1)
-    """Requests under way at once."""
+    """Seconds until one try of a request counts as lost."""
+    deadline_s: float = Field(default=900.0, gt=0)
+    """Seconds until a request is given up, all its tries and waits counted. An endpoint that is away
+    for a shorter time costs nothing but this time."""
+    concurrency: int = Field(default=32, ge=1)
+    """Requests under way at once, at most; fewer where the endpoint says that it is too much."""
+    usd_per_million_prompt_tokens: float | None = Field(default=None, ge=0)
+    """Price of what is sent, for the accounts."""
+    usd_per_million_completion_tokens: float | None = Field(default=None, ge=0)
+    """Price of what is answered, for the accounts."""
 
 
 class Endpoints(Spec):
-    """Endpoints of the text models whose engine is ``openai``, and of the evaluation."""
+    """Where models answer that are not loaded in process."""
 
     writer: Endpoint | None = None
-    """Where the writer answers."""
+    """The writer, whose engine is ``openai``."""
     judge: Endpoint | None = None
-    """Where the judge answers."""
+    """The judge, whose engine is ``openai``."""
+    observer: Endpoint | None = None
+    """The observer; None loads it into vLLM in process."""
+    free_form: Endpoint | None = None
+    """The writer of free-form traces; None loads it into vLLM in process."""
+
+
+class RetrievalPlace(Spec):
+    """Where the sources of knowledge answer, and how politely they are asked (paper, Sec. 3.2.1)."""
+
+    offline: bool = False
+    """Uses only pages that the store keeps; nothing is contacted."""
+    eyewiki: tuple[str, ...] = ("https://eyewiki.org/w/api.php", "https://eyewiki.aao.org/w/api.php")
+    """Addresses of EyeWiki's MediaWiki API; the next is asked where one does not answer."""
+    pmc: str = "https://eutils.ncbi.nlm.nih.gov/entrez/eutils"
+    """Base address of NCBI's E-utilities."""
+    pmc_bulk: str = "https://pmc-oa-opendata.s3.amazonaws.com"
+    """Base address of the bucket with PMC's open-access subset."""
+    pmc_articles: Literal["efetch", "bulk"] = "efetch"
+    """How full texts are fetched; NCBI wants large jobs to take ``bulk``."""
+    aao: str = "https://www.aao.org"
+    """Base address of the AAO's documents."""
+    hosts: tuple[str, ...] = ()
+    """Further hosts (``name`` or ``name:port``) that redirects may lead to; no other is contacted."""
+    contact: str | None = None
+    """E-mail address that NCBI and other hosts are told, as NCBI asks for."""
+    ncbi_key_env: str | None = None
+    """Name of the secret: the environment variable that holds an NCBI API key."""
+    requests_per_s: float = Field(default=1.0, gt=0)
+    """Requests a second to each host but NCBI's, which states its own limits."""
+    timeout_s: float = Field(default=30.0, gt=0)
+    """Seconds without a byte until one try of a request counts as lost."""
+    deadline_s: float = Field(default=300.0, gt=0)
+    """Seconds until a page is given up, all its tries and waits counted."""
+    max_bytes: int = Field(default=20_000_000, ge=1)
+    """Pages with more bytes are refused."""
 
 
 class Workers(Spec):
@@ -79,6 +129,8 @@ class Engine(Spec):
     """Share of the GPU's memory; ignored on a CPU."""
     kv_cache_gib: int = Field(default=1, ge=1)
     """Key-value cache on a CPU; ignored on a GPU."""
+    image_cache_gib: float = Field(default=4.0, ge=0)
+    """Cache of preprocessed images; ignored on a CPU."""
 
 
 class SftPlace(Spec):
@@ -123,7 +175,9 @@ class Placement(Spec):
     cache: str | None = None
     """Folder for model weights and scratch; None takes the system's temporary folder."""
     endpoints: Endpoints = Endpoints()
-    """Where text models answer."""
+    """Where models answer that are not loaded in process."""
+    retrieval: RetrievalPlace = RetrievalPlace()
+    """Where the sources of knowledge answer."""
     findings: Workers = Workers()
     """Fan-out of stage 3."""
     engine: Engine = Engine()
@@ -132,5 +186,7 @@ class Placement(Spec):
     """How stage 7 is launched."""
     grpo: GrpoPlace = GrpoPlace()
     """How stage 8 is launched."""
+    cost: CostAssumptions = CostAssumptions()
+    """What `plan --cost` takes for granted."""
     min_free_gib: float = Field(default=2.0, ge=0)
     """A local run refuses to start with less free disk than this in its output folder."""

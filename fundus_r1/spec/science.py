@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from fundus_r1.spec.base import Assumed, Spec
-from fundus_r1.spec.models import Models
+from fundus_r1.spec.models import ModelRef, Models
 from fundus_r1.spec.setups import SETUPS, Recipe, Setup
 
 _PROMPTS = "the paper keeps its prompts in an unpublished supplement"
@@ -33,6 +33,12 @@ class Synthetic(Spec):
 
 
 Dataset = Literal["idrid", "kermany", "top"]
+"""Datasets that `index` reads."""
+Collection = Literal[
+    "fgadr", "idrid", "grape", "jsiec", "retinal_lesions", "rfmid", "odir", "ddr", "octid", "octdl", "oimhs",
+    "retouch", "neh", "kermany", "top", "deepdrid", "mmc_amd",
+]  # fmt: skip
+"""The 17 datasets of Tab. 2, in its order."""
 Benchmark = Literal["funbench", "omnimedvqa"]
 
 
@@ -63,13 +69,42 @@ class Index(Spec):
     """The stage fails if more than this share of a dataset's rows is quarantined."""
 
 
+class ReviewedVocabulary(Spec):
+    """A YAML as `fundus-r1 vocabulary export` writes it, edited by a person."""
+
+    path: str
+    """The file; its place is not fingerprinted, its digest is."""
+    digest: str | None = None
+    """SHA-256 of the file; filled in when the spec is resolved."""
+
+
 class KnowledgeScience(Spec):
     """Stage 2: RAG-based knowledge and vocabulary (Sec. 3.2.1)."""
 
-    sources: tuple[Literal["notes"], ...] = ("notes",)
-    """``notes`` are the bundled short texts with their references."""
-    passages: Annotated[int, Assumed("the number of retrieved pages is not published")] = 4
+    sources: tuple[Literal["eyewiki", "aao", "pmc", "notes"], ...] = ("eyewiki", "aao", "pmc")
+    """The paper's sources; ``notes`` are bundled short texts with their references."""
+    datasets: tuple[Collection, ...] | None = None
+    """Datasets whose labels are covered; None covers those of `index.datasets`."""
+    aao_documents: Annotated[
+        tuple[str, ...], Assumed("the paper cites one Preferred Practice Pattern and names no others")
+    ] = ("Assets/811c9cb7-279d-4b3d-9cca-032191e4891c/638749627918470000/diabetic-retinopathy-ppp-pdf",)
+    """PDFs of the AAO, below the base address in `placement.retrieval`."""
+    pages: Annotated[int, Assumed("the number of retrieved pages is not published")] = Field(default=3, ge=1)
+    """Pages taken from each source for one (label, modality), at most."""
+    passages: Annotated[int, Assumed("the number of retrieved passages is not published")] = Field(
+        default=4, ge=1
+    )
     """Passages kept for one (label, modality)."""
+    embedder: Annotated[
+        ModelRef | None, Assumed("how passages were ranked is not published; None ranks by words alone")
+    ] = None
+    """A sentence-embedding model, whose ranking is joined with that by words (BM25)."""
+    snapshot: str | None = None
+    """Digest of a set of kept pages: only these are used. None takes what the sources say now."""
+    vocabulary: ReviewedVocabulary | None = None
+    """A vocabulary that a person has reviewed; its entries take the place of the writer's."""
+    bad_share: float = Field(default=0.2, ge=0, le=1)
+    """The stage fails if for more than this share of the labels the writer gives no readable record."""
     scope: Annotated[
         Literal["task", "label"],
         Assumed("Sec. 3.2.2 asks Vocab[y,m]; the specificities of Tab. 6 suggest one list a task"),
@@ -99,6 +134,16 @@ class TracesScience(Spec):
 
     prompt: Annotated[Literal["trace"], Assumed(_PROMPTS)] = "trace"
     """Name of the prompt text."""
+    mode: Literal["knowledge", "free"] = "knowledge"
+    """``free`` composes all traces free-form, as the baseline of Tab. 3 does."""
+    baseline: bool = True
+    """Composes free-form traces of the images with masks too, so that Tab. 6 has both its columns."""
+    free_prompt: Annotated[Literal["free"], Assumed(_PROMPTS)] = "free"
+    """Name of the prompt text of free-form traces."""
+    free_temperature: Annotated[float, Assumed("not published; 0 makes the traces repeatable")] = 0.0
+    """Sampling temperature of free-form traces."""
+    free_max_tokens: Annotated[int, Assumed("not published; room for a trace of some sentences")] = 1024
+    """Tokens of a free-form trace at most."""
 
 
 class QualityScience(Spec):
@@ -109,6 +154,10 @@ class QualityScience(Spec):
         Assumed("the paper prompts the writer; typed rules come first because they can be read"),
     ] = "rules"
     """Rules alone, or rules and then the writer on what passed."""
+    audit_share: Annotated[float, Assumed("ours: shows where rules and writer disagree")] = Field(
+        default=0.05, ge=0, le=1
+    )
+    """Share of the traces rejected by the rules that the writer sees too; it cannot rescue them."""
 
 
 class TrainsetScience(Spec):

@@ -88,7 +88,7 @@ def ask(
         try:
             for start in range(0, len(items), CHUNK):
                 chunk = items[start : start + CHUNK]
-                texts = model.generate([_request(item, max_tokens, seed) for item in chunk])
+                texts = list(model.generate([_request(item, max_tokens, seed) for item in chunk]))
                 answered += [
                     Answered(
                         item.question,

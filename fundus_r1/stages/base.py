@@ -104,9 +104,9 @@ class Stage(Generic[S]):
 
 
 def _without_places(science: Any) -> Any:
-    """A slice without the folders of `FolderModel`: their digests say what they hold."""
+    """A slice without the paths of what is known by its digest, such as a `FolderModel`."""
     if isinstance(science, dict):
-        placed = {"path"} if science.get("kind") == "folder" else set()
+        placed = {"path"} if "digest" in science else set()
         return {key: _without_places(value) for key, value in science.items() if key not in placed}
     if isinstance(science, list):
         return [_without_places(value) for value in science]

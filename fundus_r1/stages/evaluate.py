@@ -2,7 +2,8 @@
 
 Asked are ``base``, then ``sft`` and ``grpo`` as far as they were trained, all with the same prompt
 (see `stages.asking`); scores stand apart by source of the questions. The observer's findings are
-measured against masks (Tab. 6). For other models see `stages.evaluate_alone`.
+measured against masks (Tab. 6), and beside them, on the same images, what free-form traces state.
+For other models see `stages.evaluate_alone`.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from pathlib import Path
 from fundus_r1.benchmarks.finding_quality import average_s2, finding_quality
 from fundus_r1.benchmarks.scores import scores
 from fundus_r1.models.protocol import VisionModel
+from fundus_r1.models.trace_reading import stated
 from fundus_r1.models.weights import materialise, model_cache, model_id
-from fundus_r1.rows import Findings, Question, Sample
+from fundus_r1.prompts.student import parse_student
+from fundus_r1.rows import Findings, Question, Sample, Trace
 from fundus_r1.spec import Science, Spec
 from fundus_r1.spec.models import ModelRef
 from fundus_r1.spec.placement import Engine
@@ -54,6 +57,14 @@ def _questions(index: StageOutput, folder: Path) -> list[tuple[Question, Callabl
     return found
 
 
+def free_findings(traces: StageOutput) -> dict[str, frozenset[str]]:
+    """Sample id -> what its free-form trace states as present, by Text-to-Findings."""
+    return {
+        row.sample_id: stated(parse_student(row.text).think or row.text).present
+        for row in traces.read_rows("free.jsonl", Trace)
+    }
+
+
 def _run(context: Context[EvaluateSlice]) -> Result:
     science, engine = context.science, context.placement.engine
     with context.scratch() as scratch:
@@ -79,11 +90,15 @@ def _run(context: Context[EvaluateSlice]) -> Result:
     quality = finding_quality(
         context.inputs["findings"].read_rows("findings.jsonl", Findings),
         context.inputs["index"].read_rows("samples.jsonl", Sample),
+        free_findings(context.inputs["traces"]),
     )
     context.output.write_rows("predictions.jsonl", [item.prediction for item in answered])
     context.output.write_rows("scores.jsonl", found)
     context.output.write_rows("finding_quality.jsonl", quality)
-    counts = figures(answered, found) | {"findings_s2": average_s2(quality)}
+    counts = figures(answered, found) | {
+        "findings_s2": average_s2(row for row in quality if row.method == "ours"),
+        "free_s2": average_s2(row for row in quality if row.method == "free"),
+    }
     return Result(counts=counts, models=used if items else {})
 
 
@@ -94,8 +109,8 @@ def _select(science: Science) -> EvaluateSlice:
 STAGE = Stage(
     name="evaluate",
     summary="Scores the student before and after training on the benchmarks, and the findings against masks.",
-    revision=1,
-    after=("index", "findings", "sft", "grpo"),
+    revision=2,
+    after=("index", "findings", "traces", "sft", "grpo"),
     slice_type=EvaluateSlice,
     select=_select,
     run=_run,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
 from typing import Any
 
 from fundus_r1.errors import StageError
@@ -25,8 +26,17 @@ def _open_inputs(job: StageJob, store: Store) -> dict[str, StageOutput]:
                 where=f"{store.uri}/{name}/{fingerprint}",
                 hint=f"run the stage {name} with the same spec first",
             )
-        found[name] = StageOutput(store, record)
+        found[name] = StageOutput(store, record, _scratch(job))
     return found
+
+
+def _scratch(job: StageJob) -> Path | None:
+    """The folder for large files on their way."""
+    if job.placement.cache is None:
+        return None
+    folder = Path(job.placement.cache)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _context(job: StageJob, store: Store) -> Context[Any]:
@@ -34,7 +44,7 @@ def _context(job: StageJob, store: Store) -> Context[Any]:
         science=job.slice(),
         placement=job.placement,
         store=store,
-        output=OutputWriter(store, job.stage, job.fingerprint),
+        output=OutputWriter(store, job.stage, job.fingerprint, _scratch(job)),
         inputs=_open_inputs(job, store),
     )
 

@@ -11,13 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fundus_r1.errors import StageError
+from fundus_r1.models import ChatRequest, open_chat
 from fundus_r1.models.judge import open_judge
 from fundus_r1.models.weights import materialise, model_cache, model_id
+from fundus_r1.prompts.verdicts import FINDINGS_SCHEMA, findings_question
 from fundus_r1.rewards import ProcessValues
 from fundus_r1.rewards.verl_entry import JudgeSettings, RewardSettings
 from fundus_r1.rows import Prompt, Split
 from fundus_r1.spec import Spec
 from fundus_r1.spec.models import Chat, ModelRef
+from fundus_r1.spec.placement import Endpoint
 from fundus_r1.spec.science import GrpoScience
 from fundus_r1.spec.setups import ProcessMode
 from fundus_r1.stages.base import Context, Result, Stage
@@ -40,6 +43,19 @@ class GrpoSlice(Spec):
     """None where the setup asks no judge."""
 
 
+def _answering_judge(chat: Chat, endpoint: Endpoint | None) -> str:
+    """Asks the judge once, before any GPU is taken; the id of the model that answers."""
+    trace = "The image shows no abnormal finding."
+    request = ChatRequest(
+        task="judge_findings",
+        messages=(("user", findings_question(trace, [])),),
+        inputs={"trace": trace, "findings": []},
+        schema=FINDINGS_SCHEMA,
+    )
+    [answer] = open_chat(chat, endpoint, role="judge").complete([request])
+    return answer.model
+
+
 def _reward_settings(ctx: Context[GrpoSlice]) -> RewardSettings:
     judge = None
     if ctx.science.judge is not None:
@@ -49,8 +65,6 @@ def _reward_settings(ctx: Context[GrpoSlice]) -> RewardSettings:
             endpoint=ctx.placement.endpoints.judge,
             concurrency=ctx.placement.grpo.judge_concurrency,
         )
-        # Says now, not after minutes, that there is no endpoint or no key.
-        open_judge(judge.chat, judge.endpoint, judge.concurrency)
     return RewardSettings(
         mode=ctx.science.process,
         values=ProcessValues.of(ctx.science.grpo),
@@ -82,6 +96,9 @@ def run(ctx: Context[GrpoSlice]) -> Result:
     """Writes ``model/``, ``rewards.jsonl``, ``rollouts.jsonl``, ``verl.yaml`` and ``verl.log``."""
     if not ctx.science.train:
         return Result({"trained": 0})
+    models = {"student": model_id(ctx.science.student)}
+    if ctx.science.judge is not None:
+        models["judge"] = _answering_judge(ctx.science.judge, ctx.placement.endpoints.judge)
     rewards = _reward_settings(ctx)
     with ctx.scratch() as folder:
         start = _start(ctx, folder / "start")
@@ -119,8 +136,7 @@ def run(ctx: Context[GrpoSlice]) -> Result:
             "last_score": last["score"],
             **{f"last_{part}": last[part] for part in ("answer", "format", "process", "response_length")},
         },
-        models={"student": model_id(ctx.science.student)}
-        | ({"judge": ctx.science.judge.model} if ctx.science.judge else {}),
+        models=models,
     )
 
 

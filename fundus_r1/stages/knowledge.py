@@ -1,106 +1,61 @@
 """Stage 2, ``knowledge``: D[y, m] and Vocab[y, m] by retrieval (paper, Sec. 3.2.1).
 
 For each (label, modality) of the datasets, passages are retrieved, the writer extracts a record
-from them, and Text-to-Findings makes canonical groups of its phrases. A finding that no retrieved
-passage speaks of is the writer's own invention and is kept out.
+from them, and Text-to-Findings makes canonical groups of its phrases. Pairs of a vocabulary that a
+person has reviewed are taken from there instead: for them nothing is retrieved and nobody asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from fundus_r1.errors import ModelError, StageError
 from fundus_r1.models.chat import open_chat
-from fundus_r1.models.protocol import ChatAnswer, ChatRequest
-from fundus_r1.ontology.findings import mentions
-from fundus_r1.ontology.labels import LABELS
+from fundus_r1.models.protocol import ChatAnswer
+from fundus_r1.models.weights import materialise, model_cache
+from fundus_r1.ontology.reviewed import VocabularyFile
 from fundus_r1.ontology.tasks import pairs
-from fundus_r1.ontology.vocabulary import Groups, group, vocabulary
+from fundus_r1.ontology.vocabulary import vocabulary
 from fundus_r1.progress import Progress
-from fundus_r1.prompts.knowledge import RECORD_SCHEMA, KnowledgeRecord, knowledge_question, read_record
-from fundus_r1.retrieval import KnowledgeBase, corpus_digest, query_for
-from fundus_r1.rows import Knowledge, Modality, Passage
+from fundus_r1.retrieval import KnowledgeBase, corpus_digest, open_knowledge_base
+from fundus_r1.rows import Modality, Passage
 from fundus_r1.spec import Science, Spec
 from fundus_r1.spec.models import Chat
-from fundus_r1.spec.science import Dataset, KnowledgeScience
+from fundus_r1.spec.science import Collection, KnowledgeScience
 from fundus_r1.stages.base import Context, Counts, Result, Stage
+from fundus_r1.stages.knowledge_pairs import Known, Search, reviewed
+from fundus_r1.stages.knowledge_review import open_reviewed
+
+TOLD = 12
+"""Unknown phrases that the record names; ``left_out.jsonl`` has all of them."""
+
+Pair = tuple[str, Modality]
 
 
 class KnowledgeSlice(Spec):
     """What of the science the knowledge depends on."""
 
     knowledge: KnowledgeScience
-    datasets: tuple[Dataset, ...]
-    """Whose labels are asked for."""
+    """`datasets` is None here: it is the next field."""
+    datasets: tuple[Collection, ...]
+    """Whose labels are covered."""
     writer: Chat
     corpus: str
-    """SHA-256 over what the sources hold."""
+    """SHA-256 over what the program brings along of the sources."""
 
 
 def _select(science: Science) -> KnowledgeSlice:
     return KnowledgeSlice(
-        knowledge=science.knowledge,
-        datasets=science.index.datasets,
+        knowledge=science.knowledge.model_copy(update={"datasets": None}),
+        datasets=science.knowledge.datasets or science.index.datasets,
         writer=science.models.writer,
         corpus=corpus_digest(science.knowledge.sources),
     )
 
 
-@dataclass(frozen=True)
-class _Search:
-    """One (label, modality) with what was found for it."""
-
-    label: str
-    modality: Modality
-    query: str
-    passages: Sequence[Passage]
-
-    def request(self) -> ChatRequest:
-        question = knowledge_question(self.query, LABELS[self.label].name, self.modality.value, self.passages)
-        return ChatRequest(
-            task="knowledge",
-            messages=(("user", question),),
-            inputs={"label": self.label, "modality": self.modality, "passages": self.passages},
-            schema=RECORD_SCHEMA,
-        )
-
-    def record(self, answer: ChatAnswer) -> KnowledgeRecord:
-        record = read_record(answer.text)
-        if record is None:
-            raise ModelError(
-                f"The writer {answer.model} gave no record that can be read: {answer.text[:200]!r}",
-                where=f"knowledge of {self.label} on {self.modality}",
-                hint="take a model that keeps to a JSON schema, or raise science.models.writer.max_tokens",
-            )
-        return record
-
-    def evidence(self) -> dict[str, tuple[str, ...]]:
-        """Finding -> ids of the passages that speak of it."""
-        found: dict[str, list[str]] = {}
-        for passage in self.passages:
-            for key in {mention.key for mention in mentions(passage.text)}:
-                found.setdefault(key, []).append(passage.passage_id)
-        return {key: tuple(ids) for key, ids in found.items()}
-
-    def row(self, record: KnowledgeRecord, groups: Groups, model: str) -> Knowledge:
-        evidence = self.evidence()
-        return Knowledge(
-            label=self.label,
-            modality=self.modality,
-            query=self.query,
-            description=record.description,
-            required=groups.required,
-            supportive=groups.supportive,
-            absent=groups.absent,
-            evidence={key: evidence[key] for key in groups.all},
-            passages=tuple(passage.passage_id for passage in self.passages),
-            model=model,
-        )
-
-
 def run(ctx: Context[KnowledgeSlice]) -> Result:
-    """Writes ``knowledge.jsonl``, ``vocabulary.jsonl`` and ``passages.jsonl``."""
+    """Writes ``knowledge.jsonl``, ``vocabulary.jsonl``, ``passages.jsonl`` and what was kept out."""
     science = ctx.science
     if corpus_digest(science.knowledge.sources) != science.corpus:
         raise StageError(
@@ -108,55 +63,124 @@ def run(ctx: Context[KnowledgeSlice]) -> Result:
             where=f"science.knowledge.sources={', '.join(science.knowledge.sources)}",
             hint="plan and run with the same version of the program",
         )
-    base = KnowledgeBase(science.knowledge.sources, science.knowledge.passages)
-    searches = []
-    for label, modality in pairs(science.datasets):
-        query = query_for(label, modality)
-        searches.append(_Search(label, modality, query, base.retrieve(query)))
-    progress = Progress(ctx.output.stage, len(searches), "labels")
+    wanted = pairs(science.datasets)
+    given = VocabularyFile({}, {})
+    if science.knowledge.vocabulary is not None:
+        given = open_reviewed(science.knowledge.vocabulary, ctx.store)
+    counts: Counts = {"pairs": len(wanted), "reviewed": sum(pair in given.entries for pair in wanted)}
+    known: dict[Pair, Known] = {
+        pair: reviewed(given.entries[pair]) for pair in wanted if pair in given.entries
+    }
+    passages = dict(given.sources)
+    open_pairs = [pair for pair in wanted if pair not in known]
+    if open_pairs:
+        searches = _retrieve(ctx, open_pairs, counts)
+        known.update(_extract(ctx, searches, counts))
+        passages.update({row.passage_id: row for search in searches for row in search.passages})
+    return _write(ctx, {pair: known[pair] for pair in wanted}, passages, counts)
 
-    writer = open_chat(science.writer, ctx.placement.endpoints.writer, role="writer")
-    answers = writer.complete([search.request() for search in searches])
-    records = [search.record(answer) for search, answer in zip(searches, answers, strict=True)]
-    worded = [group(record.required, record.supportive, record.absent) for record in records]
-    grounded = [groups.only(search.evidence()) for groups, search in zip(worded, searches, strict=True)]
-    rows = [
-        search.row(record, groups, answer.model)
-        for search, record, groups, answer in zip(searches, records, grounded, answers, strict=True)
-    ]
-    progress.set(len(rows))
 
-    by_pair = {(row.label, row.modality): groups for row, groups in zip(rows, grounded, strict=True)}
-    entries = vocabulary(by_pair, science.datasets, science.knowledge.scope)
-    used = {passage.passage_id: passage for search in searches for passage in search.passages}
+def _retrieve(ctx: Context[KnowledgeSlice], wanted: Sequence[Pair], counts: Counts) -> list[Search]:
+    """The passages of each pair; also writes what the sources tried and what was refused."""
+    science = ctx.science.knowledge
+    progress = Progress(ctx.output.stage, len(wanted), "labels")
+    with open_knowledge_base(science, ctx.placement.retrieval, ctx.store, _embedder(ctx)) as base:
+        searches = []
+        for label, modality in wanted:
+            searches.append(Search(label, modality, base.retrieve(label, modality)))
+            progress.advance()
+        counts["snapshot"] = base.snapshot()
+        counts.update(base.counts())
+        ctx.output.write_rows("neutralised.jsonl", base.neutralised)
+        ctx.output.write_rows("refused.jsonl", base.refused)
+        if not any(search.passages for search in searches):
+            raise _nothing_found(ctx, base)
+    return searches
+
+
+def _embedder(ctx: Context[KnowledgeSlice]) -> Path | None:
+    ref = ctx.science.knowledge.embedder
+    return None if ref is None else materialise(ref, model_cache(ctx.placement))
+
+
+def _nothing_found(ctx: Context[KnowledgeSlice], base: KnowledgeBase) -> StageError:
+    refused = base.refused
+    told = (
+        f"; {len(refused)} pages were refused, first {refused[0].page}: {refused[0].reason}"
+        if refused
+        else ""
+    )
+    return StageError(
+        f"No source has a passage on any label{told}",
+        where=f"science.knowledge.sources={', '.join(ctx.science.knowledge.sources)}",
+        hint="look at the addresses in placement.retrieval, or add the source notes",
+    )
+
+
+def _extract(ctx: Context[KnowledgeSlice], searches: Sequence[Search], counts: Counts) -> dict[Pair, Known]:
+    """The writer's records as knowledge.
+
+    Raises:
+        ModelError: for more than `bad_share` of the pairs asked, the writer gave no record.
+    """
+    model = open_chat(ctx.science.writer, ctx.placement.endpoints.writer, role="writer", store=ctx.store)
+    asked = [search for search in searches if search.passages]
+    answers = model.complete([search.request() for search in asked])
+    counts.update({f"writer_{name}": count for name, count in model.usage.counts().items()})
+    said: dict[Pair, ChatAnswer] = {
+        (search.label, search.modality): answer for search, answer in zip(asked, answers, strict=True)
+    }
+    found = {
+        (search.label, search.modality): search.known(said.get((search.label, search.modality)))
+        for search in searches
+    }
+    bad = [one.uncovered for one in found.values() if one.uncovered and one.uncovered.reason == "no_record"]
+    if len(bad) > ctx.science.knowledge.bad_share * len(asked):
+        raise ModelError(
+            f"The writer {answers[0].model} gave no record that can be read for {len(bad)} of {len(asked)} "
+            f"labels; the first answer: {bad[0].detail!r}",
+            where=f"knowledge of {bad[0].label} on {bad[0].modality}",
+            hint="take a model that keeps to a JSON schema, or raise science.models.writer.max_tokens",
+        )
+    return found
+
+
+def _write(
+    ctx: Context[KnowledgeSlice], known: Mapping[Pair, Known], passages: Mapping[str, Passage], counts: Counts
+) -> Result:
+    science = ctx.science
+    groups = {pair: one.groups for pair, one in known.items()}
+    entries = vocabulary(groups, science.datasets, science.knowledge.scope)
+    rows = [one.row for one in known.values()]
+    used = sorted({key for row in rows for key in row.passages})
+    uncovered = [one.uncovered for one in known.values() if one.uncovered]
+    left_out = [row for one in known.values() for row in one.left_out]
     ctx.output.write_rows("knowledge.jsonl", rows)
     ctx.output.write_rows("vocabulary.jsonl", entries)
-    ctx.output.write_rows("passages.jsonl", [used[key] for key in sorted(used)])
-    counts: Counts = {"pairs": len(rows), "passages": len(used), **_counts(worded, grounded)}
-    counts["asked_at_most"] = max((len(entry.asked) for entry in entries), default=0)
-    return Result(counts, models={"writer": ", ".join(sorted({row.model for row in rows}))})
-
-
-def _counts(worded: Sequence[Groups], grounded: Sequence[Groups]) -> Counts:
-    """How many findings were kept, and what was kept out."""
-    unknown = sorted({phrase for groups in worded for phrase in groups.unknown})
-    return {
-        "required": sum(len(groups.required) for groups in grounded),
-        "supportive": sum(len(groups.supportive) for groups in grounded),
-        "absent": sum(len(groups.absent) for groups in grounded),
-        "ungrounded": sum(
-            len(before.all) - len(after.all) for before, after in zip(worded, grounded, strict=True)
-        ),
-        "conflicts": sum(len(groups.conflicts) for groups in worded),
+    ctx.output.write_rows("passages.jsonl", [passages[key] for key in used])
+    ctx.output.write_rows("uncovered.jsonl", uncovered)
+    ctx.output.write_rows("left_out.jsonl", left_out)
+    unknown = sorted({row.what for row in left_out if row.kind == "unknown"})
+    counts |= {
+        "passages": len(used),
+        "required": sum(len(one.required) for one in groups.values()),
+        "supportive": sum(len(one.supportive) for one in groups.values()),
+        "absent": sum(len(one.absent) for one in groups.values()),
+        "ungrounded": sum(row.kind == "ungrounded" for row in left_out),
+        "conflicts": sum(row.kind == "conflict" for row in left_out),
         "unknown": len(unknown),
-        "unknown_phrases": "; ".join(unknown) or None,
+        "unknown_phrases": "; ".join(unknown[:TOLD]) or None,
+        "uncovered": len(uncovered),
+        "asked_at_most": max((len(entry.asked) for entry in entries), default=0),
     }
+    models = sorted({row.model for row in rows if row.description})
+    return Result(counts, models={"writer": ", ".join(models)})
 
 
 STAGE = Stage(
     name="knowledge",
     summary="Retrieves what is known of each label on each modality and makes the vocabulary of findings.",
-    revision=1,
+    revision=2,
     after=(),
     slice_type=KnowledgeSlice,
     select=_select,

@@ -1,4 +1,7 @@
-"""What traces are composed from and checked against, gathered from the stages before."""
+"""What traces are composed from and checked against, gathered from the stages before.
+
+Of the findings only VF(x) and where it comes from is kept: a large run has rollouts of many gigabytes.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,13 @@ def gather(inputs: Mapping[str, StageOutput]) -> list[Material]:
     knowledge = {
         (row.label, row.modality): row for row in inputs["knowledge"].read_rows("knowledge.jsonl", Knowledge)
     }
-    findings = {row.sample_id: row for row in inputs["findings"].read_rows("findings.jsonl", Findings)}
+    found = {
+        row.sample_id: (row.present, row.source)
+        for row in inputs["findings"].read_rows("findings.jsonl", Findings)
+    }
     gathered = []
     for triplet in inputs["index"].read_rows("triplets.jsonl", Triplet):
-        if triplet.sample_id not in findings:
+        if triplet.sample_id not in found:
             continue
         known = knowledge.get((triplet.label, triplet.modality))
         if known is None:
@@ -34,5 +40,6 @@ def gather(inputs: Mapping[str, StageOutput]) -> list[Material]:
                 where=f"triplet {triplet.triplet_id}",
                 hint="the stage knowledge covers the pairs of ontology.tasks; add this one there",
             )
-        gathered.append(Material(triplet, findings[triplet.sample_id], known))
+        present, source = found[triplet.sample_id]
+        gathered.append(Material(triplet, present, source, known))
     return gathered

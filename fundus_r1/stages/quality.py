@@ -1,27 +1,28 @@
 """Stage 5, ``quality``: the automatic check of the traces, with typed reasons (paper, Sec. 3.2.3).
 
 The rules see every trace. With ``checks: rules+writer`` the writer is then asked about those that
-passed; it can reject a trace but never rescue one.
+passed; it can reject a trace but never rescue one. Of what the rules rejected it is shown a share,
+drawn by the triplet's id, so that it is known how often the two disagree, in both directions.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from fundus_r1.errors import StageError
-from fundus_r1.models.chat import open_chat
-from fundus_r1.models.protocol import ChatModel, ChatRequest
-from fundus_r1.models.rules_check import Reasons, check
-from fundus_r1.prompts.material import CHECK_SCHEMA, Material, check_question, read_check
-from fundus_r1.rows import Reason, Row, Trace, Verdict
+from fundus_r1.fingerprint import sha256
+from fundus_r1.models.protocol import ChatAnswer, ChatModel, ChatRequest
+from fundus_r1.models.rules_check import check
+from fundus_r1.prompts.material import CHECK_SCHEMA, Material, Reasons, check_question, read_check
+from fundus_r1.rows import Reason, Trace, Verdict
 from fundus_r1.spec import Spec
 from fundus_r1.spec.models import Chat
 from fundus_r1.spec.science import QualityScience, Science
-from fundus_r1.stages.base import Context, Result, Stage
+from fundus_r1.stages.agreement import funnel
+from fundus_r1.stages.base import Context, Counts, Result, Stage
 from fundus_r1.stages.batches import in_batches
 from fundus_r1.stages.material import gather
+from fundus_r1.stages.writing import open_writer
 
 Case = tuple[Material, Trace]
 
@@ -32,13 +33,6 @@ class QualitySlice(Spec):
     quality: QualityScience
     writer: Chat | None
     """None where the writer is not asked."""
-
-
-class Checked(Row):
-    """A verdict with the id of the model that was asked, if one was."""
-
-    verdict: Verdict
-    model: str | None
 
 
 def _select(science: Science) -> QualitySlice:
@@ -61,93 +55,91 @@ def _cases(ctx: Context[QualitySlice]) -> list[Case]:
     return cases
 
 
-def _checked(trace: Trace, reasons: Reasons, model: str | None) -> Checked:
-    verdict = Verdict(
-        triplet_id=trace.triplet_id,
-        sample_id=trace.sample_id,
-        accepted=not reasons,
-        reasons=tuple(reasons),
+def audited(triplet_id: str, share: float) -> bool:
+    """Whether a trace that the rules reject is shown to the writer: the same whatever else there is."""
+    return int(sha256(f"audit:{triplet_id}".encode())[:12], 16) < share * 16**12
+
+
+def _asked(writer: ChatModel, cases: Sequence[Case]) -> list[ChatAnswer]:
+    requests = [
+        ChatRequest(
+            task="check",
+            messages=(("user", check_question(material, trace.text)),),
+            inputs={**material.inputs(), "trace": trace.text},
+            schema=CHECK_SCHEMA,
+        )
+        for material, trace in cases
+    ]
+    return writer.complete(requests)
+
+
+def verdict(trace: Trace, rules: Reasons, answer: ChatAnswer | None) -> Verdict:
+    """Both opinions of one trace; it is accepted if neither rejects.
+
+    Args:
+        trace: the trace.
+        rules: what the rules have against it.
+        answer: what the writer said of it; None if it was not asked.
+    """
+    objections = read_check(answer.text) if answer else []
+    if objections is None:
+        writer, objections = "unreadable", [(Reason.UNREADABLE, "the writer's answer could not be read")]
+    else:
+        writer = "not_asked" if answer is None else "rejected" if objections else "accepted"
+    return Verdict.model_validate(
+        {
+            "triplet_id": trace.triplet_id,
+            "sample_id": trace.sample_id,
+            "accepted": not rules and not objections,
+            "rules": rules,
+            "writer": writer,
+            "objections": objections,
+            "model": answer.model if answer else None,
+        }
     )
-    return Checked(verdict=verdict, model=model)
-
-
-def _objections(writer: ChatModel, cases: Sequence[Case]) -> list[tuple[Reasons, str]]:
-    """What the writer has against each trace, and the id of the model that answered."""
-    answers = writer.complete(
-        [
-            ChatRequest(
-                task="check",
-                messages=(("user", check_question(material, trace.text)),),
-                inputs={**material.inputs(), "trace": trace.text},
-                schema=CHECK_SCHEMA,
-            )
-            for material, trace in cases
-        ]
-    )
-    found: list[tuple[Reasons, str]] = []
-    for answer in answers:
-        problems = read_check(answer.text)
-        if problems is None:
-            problems = ["its answer could not be read"]
-        found.append(([(Reason.WRITER, "; ".join(problems))] if problems else [], answer.model))
-    return found
-
-
-def funnel(cases: Sequence[Case], verdicts: Sequence[Verdict], triplets: int | None) -> dict[str, Any]:
-    """From triplets to accepted traces; a trace counts once for each of its reasons."""
-    reasons = Counter(reason.value for row in verdicts for reason in {reason for reason, _ in row.reasons})
-    sources: dict[str, dict[str, int]] = {
-        source: {"traces": 0, "accepted": 0} for source in ("pixel", "observer")
-    }
-    for (_, trace), verdict in zip(cases, verdicts, strict=True):
-        sources[trace.source]["traces"] += 1
-        sources[trace.source]["accepted"] += verdict.accepted
-    return {
-        "triplets": triplets,
-        "traces": len(verdicts),
-        "accepted": sum(verdict.accepted for verdict in verdicts),
-        "reasons": {reason.value: reasons[reason.value] for reason in Reason if reasons[reason.value]},
-        "by_source": sources,
-    }
 
 
 def run(ctx: Context[QualitySlice]) -> Result:
     """Writes ``verdicts.jsonl``, in the order of the traces, and ``funnel.json``."""
-    chat = ctx.science.writer
-    writer = open_chat(chat, ctx.placement.endpoints.writer) if chat else None
-
-    def judge(batch: Sequence[Case]) -> list[Checked]:
-        found: list[tuple[Reasons, str | None]] = [
-            (check(material, trace.text), None) for material, trace in batch
-        ]
-        passed = [place for place, (reasons, _) in enumerate(found) if not reasons]
-        if writer is not None and passed:
-            objections = _objections(writer, [batch[place] for place in passed])
-            for place, objection in zip(passed, objections, strict=True):
-                found[place] = objection
-        return [
-            _checked(trace, reasons, model) for (_, trace), (reasons, model) in zip(batch, found, strict=True)
-        ]
-
+    chat, share = ctx.science.writer, ctx.science.quality.audit_share
     cases = _cases(ctx)
-    checked = in_batches(ctx, cases, judge, Checked, "traces")
-    verdicts = [row.verdict for row in checked]
-    answered = sorted({row.model for row in checked if row.model})
+    writer = open_writer(ctx, chat) if chat and cases else None
+
+    def judge(batch: Sequence[Case]) -> list[Verdict]:
+        rules = [check(material, trace.text) for material, trace in batch]
+        answers: dict[int, ChatAnswer] = {}
+        if writer is not None:
+            asked = [
+                place
+                for place, (_, trace) in enumerate(batch)
+                if not rules[place] or audited(trace.triplet_id, share)
+            ]
+            if asked:
+                answers = dict(
+                    zip(asked, _asked(writer.model, [batch[place] for place in asked]), strict=True)
+                )
+        return [verdict(trace, rules[place], answers.get(place)) for place, (_, trace) in enumerate(batch)]
+
+    verdicts = in_batches(ctx, cases, judge, Verdict, "traces", lanes=writer.lanes if writer else 1)
     ctx.output.write_rows("verdicts.jsonl", verdicts)
-    counted = funnel(cases, verdicts, ctx.inputs["index"].record.files["triplets.jsonl"].rows)
+    triplets = ctx.inputs["index"].record.files["triplets.jsonl"].rows
+    counted = funnel([trace.source for _, trace in cases], verdicts, triplets)
     ctx.output.write_json("funnel.json", counted)
-    shares: dict[str, int | float | str | None] = {
+    counts: Counts = {
         "traces": counted["traces"],
         "accepted": counted["accepted"],
         **{f"rejected_{reason}": count for reason, count in counted["reasons"].items()},
+        **{f"check_{opinion}": count for opinion, count in counted["writer"].items() if writer},
+        **(writer.counts() if writer else {}),
     }
-    return Result(shares, models={"writer": ", ".join(answered)} if answered else {})
+    answered = sorted({row.model for row in verdicts if row.model})
+    return Result(counts, models={"writer": ", ".join(answered)} if answered else {})
 
 
 STAGE = Stage(
     name="quality",
     summary="Checks each trace against findings, knowledge and answer; rejects with typed reasons.",
-    revision=1,
+    revision=2,
     after=("index", "knowledge", "findings", "traces"),
     slice_type=QualitySlice,
     select=_select,

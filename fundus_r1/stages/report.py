@@ -1,4 +1,7 @@
-"""Stage 10, ``report``: one self-contained page with what the run read, made, trained and scored."""
+"""Stage 10, ``report``: one self-contained page with what the run read, made, trained and scored.
+
+Beside it lies the trace gallery: ``gallery/`` with all traces, ``gallery.html`` with some in one file.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,13 @@ from fundus_r1.spec import Recipe, Science, Spec, assumed_values
 from fundus_r1.stages import STAGES
 from fundus_r1.stages import report_view as view
 from fundus_r1.stages.base import Context, Result, Stage
+from fundus_r1.stages.gallery import chosen, heading, write_gallery
 from fundus_r1.stages.report_results import PAPER_FUNNEL, gallery, paper_finding_quality, results
+from fundus_r1.stages.report_sources import kept_out, support
 from fundus_r1.storage.output import StageOutput
 
+SHOWN_TRACES = 12
+"""Traces on the page itself."""
 BEFORE = STAGES[: STAGES.index("report")]
 
 
@@ -89,7 +96,11 @@ def _provenance(outputs: dict[str, StageOutput]) -> list[dict[str, Any]]:
 
 
 def run(context: Context[ReportSlice]) -> Result:
+    """Writes ``report.html``, ``gallery.html`` and ``gallery/``."""
     science, outputs = context.science.science, context.inputs
+    words = f"Setup {science.setup} of the paper's Tab. 5: {setup_words(science.recipe)}."
+    picked = chosen(outputs, SHOWN_TRACES)
+    written = write_gallery(context.output, outputs, heading(outputs, words), keep=set(picked))
     page = render_page(
         {
             "setup": science.setup,
@@ -98,10 +109,13 @@ def run(context: Context[ReportSlice]) -> Result:
             "warnings": warnings(science),
             "cards": _cards(outputs),
             "results": results(outputs),
-            "gallery": gallery(outputs),
+            "gallery": gallery(written.kept),
+            "traces": written.traces,
             "census": view.census(outputs),
             "leakage": view.leakage(outputs),
             "vocabulary": view.vocabulary(outputs),
+            "support": support(outputs),
+            "kept_out": kept_out(outputs),
             "findings": view.findings(outputs, science, paper_finding_quality()),
             "quality": view.quality(outputs, PAPER_FUNNEL),
             "training": view.training(outputs),
@@ -118,13 +132,13 @@ def run(context: Context[ReportSlice]) -> Result:
     )
     data = page.encode()
     context.output.write_bytes("report.html", data)
-    return Result(counts={"bytes": len(data)})
+    return Result(counts={"bytes": len(data), "traces": written.traces})
 
 
 STAGE: Stage[ReportSlice] = Stage(
     name="report",
-    summary="one self-contained HTML page about the run",
-    revision=1,
+    summary="one self-contained HTML page about the run, and a gallery of its traces",
+    revision=2,
     after=BEFORE,
     slice_type=ReportSlice,
     select=lambda science: ReportSlice(science=science),

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable
 
 from fundus_r1.benchmarks import paper_tables as paper
 from fundus_r1.benchmarks.scores import METRICS, OMNI_TASKS
 from fundus_r1.ontology.findings import FINDINGS
+from fundus_r1.plots.card import Card
+from fundus_r1.plots.highlight import pieces
 from fundus_r1.plots.thumbnail import thumbnail
 from fundus_r1.prompts.student import parse_student
-from fundus_r1.rows import Sample, Score, Trace, Triplet, Verdict
-from fundus_r1.stages.report_view import Outputs, View, finding_names, label_name, percent
-from fundus_r1.storage.tables import from_parquet
+from fundus_r1.rows import Score
+from fundus_r1.stages.report_view import Outputs, View, finding_names, percent
 
 PAPER_FUNNEL = {
     "samples": float(paper.SAMPLES),
     "traces composed": float(paper.TRACES),
     "traces retained": float(paper.ACCEPTED),
 }
-GALLERY = 12
 MODELS = {"base": "base", "sft": "after SFT", "grpo": "after GRPO"}
 TITLES = {"funbench": "FunBench (F1, %)", "omnimedvqa": "Omni-Fundus (accuracy, %)"}
 SOURCES = {"synthetic": "on drawn images in the benchmark's format", "given": "on the questions given"}
@@ -31,13 +29,14 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def paper_finding_quality() -> list[View]:
-    """The paper's Tab. 6, its own method."""
+    """The paper's Tab. 6: its own method, and free-form traces of Qwen3-VL-Plus."""
     return [
         {
             "finding": FINDINGS[row.finding].name if row.finding in FINDINGS else row.finding,
-            "sensitivity": row.sensitivity,
-            "specificity": row.specificity,
-            "s2": row.s2,
+            "figures": (
+                *(row.sensitivity, row.specificity, row.s2),
+                *(row.other_sensitivity, row.other_specificity, row.other_s2),
+            ),
         }
         for row in paper.TABLE_6
     ]
@@ -95,56 +94,30 @@ def results(outputs: Outputs) -> View:
     }
 
 
-def _chosen(outputs: Outputs) -> list[tuple[Trace, Verdict]]:
-    """Some traces of each modality: accepted ones first, spread over labels, always the same."""
-    verdicts = {row.triplet_id: row for row in outputs["quality"].read_rows("verdicts.jsonl", Verdict)}
-    seen: dict[tuple[Any, ...], int] = {}
+def gallery(kept: Iterable[tuple[Card, bytes]]) -> list[View]:
+    """Images with findings, trace and verdict, as the page shows a few of them.
 
-    def order(trace: Trace) -> tuple[Any, ...]:
-        verdict = verdicts[trace.triplet_id]
-        kind = (trace.modality, trace.label, verdict.accepted)
-        seen[kind] = seen.get(kind, 0) + 1
-        return (seen[kind], not verdict.accepted, hashlib.sha256(trace.triplet_id.encode()).digest())
-
-    ranked = sorted(outputs["traces"].read_rows("traces.jsonl", Trace), key=order)
-    by_modality: dict[str, list[Trace]] = {}
-    for trace in ranked:
-        by_modality.setdefault(trace.modality, []).append(trace)
-    share = -(-GALLERY // max(1, len(by_modality)))
-    picked = [trace for _, traces in sorted(by_modality.items()) for trace in traces[:share]][:GALLERY]
-    return [(trace, verdicts[trace.triplet_id]) for trace in picked]
-
-
-def _images(outputs: Outputs, wanted: set[str]) -> Iterator[tuple[Sample, bytes]]:
-    index = outputs["index"]
-    for name in index.names("samples/"):
-        for sample, image in from_parquet(index.read_bytes(name), Sample):
-            if sample.sample_id in wanted:
-                yield sample, image
-
-
-def gallery(outputs: Outputs) -> list[View]:
-    """Images with findings, trace and verdict."""
-    chosen = _chosen(outputs)
-    images = {s.sample_id: (s, image) for s, image in _images(outputs, {t.sample_id for t, _ in chosen})}
-    triplets = {row.triplet_id: row for row in outputs["index"].read_rows("triplets.jsonl", Triplet)}
+    Args:
+        kept: cards and their images.
+    """
     shown = []
-    for trace, verdict in chosen:
-        sample, image = images[trace.sample_id]
-        triplet, told = triplets[trace.triplet_id], parse_student(trace.text)
+    for card, image in kept:
+        told = parse_student(card.trace.text)
         shown.append(
             {
                 "image": thumbnail(image),
-                "label": label_name(trace.label),
-                "modality": trace.modality,
-                "dataset": sample.dataset,
-                "source": trace.source,
-                "findings": finding_names(trace.findings),
-                "think": told.think or trace.text,
-                "question": triplet.question,
+                "label": card.label_name,
+                "modality": card.trace.modality,
+                "dataset": card.sample.dataset,
+                "source": card.trace.source,
+                "findings": finding_names(card.trace.findings),
+                "think": pieces(told.think or card.trace.text, card.trace.findings),
+                "question": card.triplet.question,
                 "answer": told.answer or "",
-                "accepted": verdict.accepted,
-                "reasons": [f"{reason.replace('_', ' ')}: {detail}" for reason, detail in verdict.reasons],
+                "accepted": card.verdict.accepted,
+                "reasons": [
+                    f"{reason.value.replace('_', ' ')}: {detail}" for reason, detail in card.verdict.reasons
+                ],
             }
         )
     return shown

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
+from fundus_r1.benchmarks.metrics import mean
 from fundus_r1.ontology.findings import FINDINGS
 from fundus_r1.ontology.labels import LABELS
 from fundus_r1.plots.svg import bar_chart, line_chart, row_chart
@@ -90,7 +92,7 @@ def vocabulary(outputs: Outputs) -> list[View]:
 
 
 def findings(outputs: Outputs, science: Science, paper: list[View]) -> View:
-    """Votes of the observer, and their quality against masks.
+    """Votes of the observer, and the quality of findings against masks.
 
     Args:
         paper: rows of the paper's Tab. 6, in percent.
@@ -98,35 +100,44 @@ def findings(outputs: Outputs, science: Science, paper: list[View]) -> View:
     output = outputs["findings"]
     counts = output.record.counts
     histogram = {str(votes): float(n) for votes, n in output.read_json("votes.json")["histogram"].items()}
-    quality = [
-        {
-            "finding": FINDINGS[row.finding].name if row.finding in FINDINGS else row.finding,
-            "images": row.images,
-            "positives": row.positives,
-            "sensitivity": percent(row.sensitivity),
-            "specificity": percent(row.specificity),
-            "s2": percent(row.s2),
-        }
-        for row in outputs["evaluate"].read_rows("finding_quality.jsonl", FindingQuality)
-    ]
     told = ", ".join(f"{name} {value}" for name, value in counts.items())
     return {
         "sentence": f"Observer: {output.record.models.get('observer', 'none')}. {told}.",
         "rollouts": science.findings.rollouts,
         "votes_over": science.findings.votes_over,
         "histogram": bar_chart(histogram, title="Histogram of votes", x_name="votes for present"),
-        "quality": quality,
+        "quality": finding_table(outputs["evaluate"].read_rows("finding_quality.jsonl", FindingQuality)),
+        "observer": output.record.models.get("observer", "none"),
+        "free_form": outputs["traces"].record.models.get("free_form"),
         "paper": paper,
     }
 
 
+def finding_table(rows: Iterable[FindingQuality]) -> list[View]:
+    """The rows of Tab. 6: Sen., Spe. and S2 of the vote and of free-form traces, averages last."""
+    by_finding: dict[str, dict[str, FindingQuality]] = defaultdict(dict)
+    for row in rows:
+        by_finding[row.finding][row.method] = row
+    table: list[View] = []
+    for finding, of in sorted(by_finding.items()):
+        figures = [
+            percent(getattr(of[method], figure)) if method in of else None
+            for method in ("ours", "free")
+            for figure in ("sensitivity", "specificity", "s2")
+        ]
+        one = next(iter(of.values()))
+        name = FINDINGS[finding].name if finding in FINDINGS else finding
+        table.append({"finding": name, "images": one.images, "positives": one.positives, "figures": figures})
+    if table:
+        columns = zip(*(row["figures"] for row in table), strict=True)
+        average = [mean(column) for column in columns]
+        table.append({"finding": "average", "images": "", "positives": "", "figures": average})
+    return table
+
+
 def quality(outputs: Outputs, paper_funnel: dict[str, float]) -> View:
+    """The funnel, the reasons of both opinions, and how far rules and writer agree."""
     funnel = outputs["quality"].read_json("funnel.json")
-    reasons = {
-        name.replace("_", " "): float(count)
-        for name, count in sorted(funnel["reasons"].items(), key=lambda item: -item[1])
-        if count
-    }
     steps = {"question-answer pairs": "triplets", "traces composed": "traces", "traces accepted": "accepted"}
     by = funnel["by_source"]
     return {
@@ -134,11 +145,32 @@ def quality(outputs: Outputs, paper_funnel: dict[str, float]) -> View:
             {name: float(funnel[key]) for name, key in steps.items()}, title="Funnel of traces"
         ),
         "paper": row_chart(paper_funnel, title="The paper's funnel"),
-        "reasons": row_chart(reasons, title="Reasons for rejection"),
-        "sentence": f"Of the traces whose findings come from masks {by['pixel']['accepted']} of "
-        f"{by['pixel']['traces']} were accepted, of those from the observer's votes "
-        f"{by['observer']['accepted']} of {by['observer']['traces']}.",
+        "reasons": row_chart(_bars(funnel["by_rules"]), title="Reasons of the rules"),
+        "objections": row_chart(_bars(funnel["by_writer"]), title="Reasons of the writer"),
+        "agreement": funnel["agreement"],
+        "opinions": funnel["writer"],
+        "writer": outputs["quality"].record.models.get("writer"),
+        "sentence": f"{_composed(outputs['traces'])} Of the traces whose findings come from masks "
+        f"{by['pixel']['accepted']} of {by['pixel']['traces']} were accepted, of those from the observer's "
+        f"votes {by['observer']['accepted']} of {by['observer']['traces']}.",
     }
+
+
+def _composed(traces: StageOutput) -> str:
+    """Who composed the traces, from what."""
+    models, malformed = traces.record.models, traces.record.counts.get("malformed", 0)
+    if "writer" in models:
+        how = f"from findings and knowledge by {models['writer']}"
+    elif "free_form" in models:
+        how = f"free-form, from image, question and answer alone, by {models['free_form']}"
+    else:
+        return "No trace was composed."
+    return f"Traces were composed {how}; {malformed} were not of the form that is asked for."
+
+
+def _bars(reasons: dict[str, int]) -> dict[str, float]:
+    ranked = sorted(reasons.items(), key=lambda item: -item[1])
+    return {name.replace("_", " "): float(count) for name, count in ranked}
 
 
 def _lines(output: StageOutput, name: str) -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fundus_r1.rows import Leak
 from fundus_r1.storage.output import StageOutput
 
@@ -21,9 +23,24 @@ def markdown(output: StageOutput) -> str:
             for leak in leaks
         ]
     if "funnel.json" in output:
-        reasons = output.read_json("funnel.json")["reasons"]
-        lines += ["", "Rejected because of:", "", *[f"- {name}: {count}" for name, count in reasons.items()]]
+        lines += _funnel(output.read_json("funnel.json"))
     return "\n".join(lines) + "\n"
+
+
+def _funnel(funnel: dict[str, Any]) -> list[str]:
+    """Why traces were rejected, by the rules and by the writer, and where the two disagree."""
+    lines = ["", "Rejected because of:", "", "| reason | rules | writer |", "|---|---|---|"]
+    for reason in funnel["reasons"]:
+        lines.append(
+            f"| {reason} | {funnel['by_rules'].get(reason, 0)} | {funnel['by_writer'].get(reason, 0)} |"
+        )
+    compared, table = funnel["agreement"]["traces"], funnel["agreement"]["table"]
+    if compared:
+        lines += ["", f"Rules and writer compared over {compared} traces:", ""]
+        lines += ["| | writer accepts | writer rejects |", "|---|---|---|"]
+        for mine, words in (("accepted", "rules accept"), ("rejected", "rules reject")):
+            lines.append(f"| {words} | {table[mine]['accepted']} | {table[mine]['rejected']} |")
+    return lines
 
 
 def metrics(output: StageOutput) -> dict[str, float]:

@@ -5,6 +5,9 @@ Nobody compares clocks: machines disagree about the time. A lease has run out wh
 seen its etag unchanged for `lease_s` on our own monotonic clock, or when its holder was a
 process of this very machine that is gone, so that a killed run goes on at once.
 
+While the store is away nobody can renew, so nobody is blamed for it: a holder goes on trying, and
+one who waits begins to count anew when he notices.
+
 A lease saves work; it guards nothing. A holder that was only slow may still be at work when the
 next one begins, so what leaseholders write must be decided by a conditional write of its own
 (`storage.parts` does so).
@@ -89,7 +92,6 @@ class Lease:
         while not self._stop.wait(self.lease_s / RENEWALS_PER_LEASE):
             try:
                 self._renew()
-                renewed = time.monotonic()
             except Conflict:
                 self._lost.set()
                 return
@@ -97,7 +99,10 @@ class Lease:
                 # The store may be away for a moment; others see our last beat meanwhile.
                 if time.monotonic() - renewed > self.lease_s:
                     self._lost.set()
-                    return
+            else:
+                # Our etag was still there: nobody has taken over.
+                renewed = time.monotonic()
+                self._lost.clear()
 
     def _renew(self) -> None:
         following = self._holder.model_copy(update={"beat": self._holder.beat + 1})
@@ -156,8 +161,11 @@ class Leases:
             pid=os.getpid(),
             born=psutil.Process().create_time(),
         )
+        asked = time.monotonic()
         try:
             found = self.store.get_with_etag(key)
+            if time.monotonic() - asked > self.lease_s / RENEWALS_PER_LEASE:
+                self._seen.clear()
             if found is None:
                 etag = _put_as(self.store, key, me, if_absent=True)
             elif self._has_run_out(key, *found):

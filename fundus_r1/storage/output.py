@@ -1,17 +1,21 @@
 """One stage's output in a store: written file by file, closed by its record, verified on reading.
 
 Everything is kept under ``<stage>/<fingerprint>/``. Each file's SHA-256 stands in the record and
-is compared whenever the file is read.
+is compared whenever the file is read, before the first row is handed out. Files of rows are
+written and read row by row; a large one waits on disk meanwhile, not in memory.
 """
 
 from __future__ import annotations
 
 import datetime
 import hashlib
+import io
 import json
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from pydantic import ValidationError
 
@@ -19,9 +23,13 @@ from fundus_r1.errors import StoreError
 from fundus_r1.fingerprint import sha256
 from fundus_r1.record import FileRef, Record, output_prefix
 from fundus_r1.rows import Row
+from fundus_r1.storage.lines import line_of, parse_lines
 from fundus_r1.storage.protocol import Store
 
 R = TypeVar("R", bound=Row)
+
+IN_MEMORY = 16 << 20
+"""Bytes of a file of rows that are read at once; a larger one is brought to disk first."""
 
 
 def file_sha256(path: Path) -> str:
@@ -31,12 +39,20 @@ def file_sha256(path: Path) -> str:
 
 
 class OutputWriter:
-    """Collects the files of an output that is being made."""
+    """Collects the files of an output that is being made.
 
-    def __init__(self, store: Store, stage: str, fingerprint: str):
+    Args:
+        store: where they go.
+        stage: its name.
+        fingerprint: of the output.
+        scratch: folder for files on their way; None takes the system's temporary folder.
+    """
+
+    def __init__(self, store: Store, stage: str, fingerprint: str, scratch: Path | None = None):
         self.store = store
         self.stage = stage
         self.fingerprint = fingerprint
+        self.scratch = scratch
         self.prefix = output_prefix(stage, fingerprint)
         self.files: dict[str, FileRef] = {}
 
@@ -53,9 +69,18 @@ class OutputWriter:
         return self.write_bytes(name, text.encode())
 
     def write_rows(self, name: str, rows: Iterable[Row]) -> FileRef:
-        """Writes rows as JSON lines, in the order given."""
-        lines = [row.model_dump_json() for row in rows]
-        return self.write_bytes(name, "".join(f"{line}\n" for line in lines).encode(), rows=len(lines))
+        """Writes rows as JSON lines, in the order given; any number, since none is kept.
+
+        Nothing is in the store if the iterable raises.
+        """
+        with tempfile.TemporaryDirectory(prefix="fr1-rows-", dir=self.scratch) as folder:
+            path = Path(folder, "rows.jsonl")
+            count = 0
+            with path.open("wb") as file:
+                for row in rows:
+                    file.write(line_of(row))
+                    count += 1
+            return self.upload_file(name, path, rows=count)
 
     def upload_file(self, name: str, path: Path, *, rows: int | None = None) -> FileRef:
         """Writes a file of any size."""
@@ -103,11 +128,18 @@ class OutputWriter:
 
 
 class StageOutput:
-    """A finished output, for reading."""
+    """A finished output, for reading.
 
-    def __init__(self, store: Store, record: Record):
+    Args:
+        store: where it lies.
+        record: of the output.
+        scratch: folder for large files on their way; None takes the system's temporary folder.
+    """
+
+    def __init__(self, store: Store, record: Record, scratch: Path | None = None):
         self.store = store
         self.record = record
+        self.scratch = scratch
 
     def __contains__(self, name: str) -> bool:
         return name in self.record.files
@@ -155,14 +187,26 @@ class StageOutput:
         return json.loads(self.read_bytes(name))
 
     def read_rows(self, name: str, row_type: type[R]) -> Iterator[R]:
-        """Rows of a JSON-lines file."""
-        for number, line in enumerate(self.read_bytes(name).splitlines(), start=1):
-            try:
-                yield row_type.model_validate_json(line)
-            except ValidationError as error:
-                raise StoreError(
-                    f"Line {number} is no {row_type.__name__}: {error}", where=self._where(name)
-                ) from error
+        """Rows of a JSON-lines file, one at a time; whoever keeps none needs no memory for them.
+
+        Raises:
+            StoreError: the file is missing or damaged, which is told before the first row, or a line
+                is no such row.
+        """
+        with self._opened(name) as lines:
+            yield from parse_lines(lines, row_type, self._where(name))
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[BinaryIO]:
+        """A file's content, checked."""
+        if self._ref(name).size <= IN_MEMORY:
+            yield io.BytesIO(self.read_bytes(name))
+            return
+        with (
+            tempfile.TemporaryDirectory(prefix="fr1-rows-", dir=self.scratch) as folder,
+            self.download_file(name, Path(folder, "rows.jsonl")).open("rb") as file,
+        ):
+            yield file
 
     def download_file(self, name: str, path: Path) -> Path:
         """Brings one file to a local path."""

@@ -1,9 +1,12 @@
 """Anything that speaks S3, through the ``minio`` client.
 
 What the store needs of S3 beyond the ordinary are conditional writes (``If-None-Match: *`` and
-``If-Match``), which AWS, MinIO, Ceph and SeaweedFS know. A request that was answered by silence
-or by a server's error is sent again, a bounded number of times. So a conditional write may meet
-its own work and report a conflict: whoever needs to know looks whether the object is his
+``If-Match``), which AWS, MinIO, Ceph and SeaweedFS know.
+
+A store that was there is waited for: what is answered by silence or by a server's error is done
+again, with growing pauses, for about two minutes and a half. A store that is not there when it is
+opened is given up after seconds, since its address is likely to be wrong. So a conditional write
+may meet its own work and report a conflict: whoever needs to know looks whether the object is his
 (`storage.leases`, `storage.parts`).
 """
 
@@ -11,9 +14,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import certifi
@@ -27,8 +33,11 @@ from fundus_r1.storage.protocol import Conflict, Stat
 ACCESS_KEY_ENV = "FUNDUS_R1_S3_ACCESS_KEY"
 SECRET_KEY_ENV = "FUNDUS_R1_S3_SECRET_KEY"
 
+T = TypeVar("T")
+
 _CONNECT_S, _READ_S = 10.0, 60.0
-_TRIES, _BACKOFF_S = 5, 0.2
+_OPENING_S, _PATIENCE_S = 3.0, 150.0
+_BACKOFF_S, _LONGEST_BACKOFF_S = 0.2, 8.0
 _MOST_KEY_BYTES = 1024
 _CHUNK = 1 << 20
 
@@ -95,21 +104,24 @@ class S3Store:
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self.uri = f"s3://{bucket}/{self._prefix}".rstrip("/")
         self._client = _client(endpoint, credentials, region)
+        self._patience_s = _OPENING_S
         self._ensure_bucket()
+        self._patience_s = _PATIENCE_S
 
     def _ensure_bucket(self) -> None:
         # Listing, since the answer to a HEAD has no body that would say why it is refused.
+        def probe() -> None:
+            found = self._client.list_objects(self.bucket, prefix=f"{self._prefix}.probe/")
+            next(iter(found), None)
+
         try:
-            with self._told():
-                probe = self._client.list_objects(self.bucket, prefix=f"{self._prefix}.probe/")
-                next(iter(probe), None)
+            self._patiently("", probe)
             return
         except StoreError as error:
             if _code(error) != "NoSuchBucket":
                 raise
         try:
-            with self._told():
-                self._client.make_bucket(self.bucket)
+            self._patiently("", lambda: self._client.make_bucket(self.bucket))
         except StoreError as error:
             if _code(error) == "AccessDenied":
                 raise StoreError(
@@ -154,6 +166,26 @@ class S3Store:
                 transient=not isinstance(_innermost(error), urllib3.exceptions.SSLError),
             ) from error
 
+    def _patiently(self, key: str, act: Callable[[], T]) -> T:
+        """Does something again while the store fails in a way that may pass.
+
+        Raises:
+            StoreError: it failed for good, or for longer than the store is waited for.
+        """
+        started = time.monotonic()
+        pause = _BACKOFF_S
+        while True:
+            try:
+                with self._told(key):
+                    return act()
+            except StoreError as error:
+                waited = time.monotonic() - started
+                if not error.transient or waited + pause > self._patience_s:
+                    raise
+            # Many workers that lost the store at once must not come back at once.
+            time.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(2 * pause, _LONGEST_BACKOFF_S)
+
     def _send(self, method: str, key: str, body: bytes | None = None, **conditions: str) -> tuple[bytes, str]:
         """One request about one object; the answer's body and etag.
 
@@ -161,10 +193,12 @@ class S3Store:
         the body under the client's retries, so this speaks to the client's layer below them. It
         is the only place that does.
         """
-        with self._told(key):
-            answer = self._client._execute(
-                method, self.bucket, self._name(key), body=body, headers=dict(conditions)
-            )
+        name = self._name(key)
+        answer = self._patiently(
+            key,
+            # The client adds to the headers it is given.
+            lambda: self._client._execute(method, self.bucket, name, body=body, headers=dict(conditions)),
+        )
         return answer.data, answer.headers.get("etag", "").strip('"')
 
     def get(self, key: str) -> bytes | None:
@@ -181,8 +215,8 @@ class S3Store:
 
     def stat(self, key: str) -> Stat | None:
         try:
-            with self._told(key):
-                found = self._client.stat_object(self.bucket, self._name(key))
+            name = self._name(key)
+            found = self._patiently(key, lambda: self._client.stat_object(self.bucket, name))
         except StoreError as error:
             if _code(error) == "NoSuchKey":
                 return None
@@ -203,21 +237,22 @@ class S3Store:
             raise
 
     def list(self, prefix: str) -> Iterator[str]:
-        with self._told(prefix):
+        def names() -> list[str]:
             found = self._client.list_objects(self.bucket, prefix=self._prefix + prefix, recursive=True)
-            # Not every server sorts by the whole key ("a-b" before "a/b").
-            names = sorted(item.object_name for item in found if not item.is_dir)
-        for name in names:
+            return [item.object_name for item in found if not item.is_dir]
+
+        # Not every server sorts by the whole key ("a-b" before "a/b").
+        for name in sorted(self._patiently(prefix, names)):
             if not name.endswith("/"):
                 yield name.removeprefix(self._prefix)
 
     def delete(self, key: str) -> None:
-        with self._told(key):
-            self._client.remove_object(self.bucket, self._name(key))
+        name = self._name(key)
+        self._patiently(key, lambda: self._client.remove_object(self.bucket, name))
 
     def upload(self, key: str, path: Path) -> None:
-        with self._told(key):
-            self._client.fput_object(self.bucket, self._name(key), str(path))
+        name = self._name(key)
+        self._patiently(key, lambda: self._client.fput_object(self.bucket, name, str(path)))
 
     def download(self, key: str, path: Path) -> None:
         stat = self.stat(key)
@@ -236,17 +271,19 @@ class S3Store:
 
     def _fetch(self, key: str, stat: Stat, path: Path) -> None:
         """Reads an object into a file, going on where a connection broke."""
-        tries = _TRIES
         with path.open("wb") as file:
-            while file.tell() < stat.size:
+
+            def go_on() -> None:
                 before = file.tell()
                 try:
-                    with self._told(key):
-                        self._append(key, stat, file.tell(), file.write)
-                except StoreError as error:
-                    tries = _TRIES if file.tell() > before else tries - 1
-                    if not error.transient or tries == 0:
+                    self._append(key, stat, before, file.write)
+                except urllib3.exceptions.HTTPError:
+                    # What brought something was no failure: the rest is asked for at once.
+                    if file.tell() == before:
                         raise
+
+            while file.tell() < stat.size:
+                self._patiently(key, go_on)
 
     def _append(self, key: str, stat: Stat, start: int, write: Callable[[bytes], object]) -> None:
         # If-Match: the rest of another object that was put meanwhile must not be appended.
@@ -282,13 +319,8 @@ def _client(endpoint: str, credentials: Credentials, region: str) -> Minio:
     http = urllib3.PoolManager(
         maxsize=16,
         timeout=urllib3.Timeout(connect=_CONNECT_S, read=_READ_S),
-        retries=urllib3.Retry(
-            total=_TRIES - 1,
-            backoff_factor=_BACKOFF_S,
-            status_forcelist=(429, 500, 502, 503, 504),
-            raise_on_status=False,
-            respect_retry_after_header=False,
-        ),
+        # Only redirects; whatever fails is done again by `S3Store._patiently`.
+        retries=urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=3),
         cert_reqs="CERT_REQUIRED",
         ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
     )

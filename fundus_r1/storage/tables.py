@@ -21,7 +21,7 @@ from __future__ import annotations
 import enum
 import io
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar, Union, get_args, get_origin
 
@@ -179,8 +179,8 @@ def to_parquet(rows: Sequence[R], images: Sequence[bytes], row_type: type[R] | N
     return sink.getvalue()
 
 
-def _open(data: bytes, columns: pa.Schema, row_type: type[Row]) -> pq.ParquetFile:
-    file = pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True)
+def _open(source: BinaryIO, columns: pa.Schema, row_type: type[Row]) -> pq.ParquetFile:
+    file = pq.ParquetFile(source, page_checksum_verification=True)
     found = file.schema_arrow
     if not found.equals(columns):
         written_as = (found.metadata or {}).get(_ROW_TYPE, b"some other row").decode(errors="replace")
@@ -198,28 +198,39 @@ def from_parquet(data: bytes, row_type: type[R]) -> list[tuple[R, bytes]]:
     Raises:
         StoreError: the bytes are damaged, or hold something else than rows of this type.
     """
+    return list(_read(io.BytesIO(data), len(data), row_type))
+
+
+def read_parquet(path: Path, row_type: type[R]) -> Iterator[tuple[R, bytes]]:
+    """The rows of a parquet file of any size, as `from_parquet` reads them, a few in memory at a time."""
+    with path.open("rb") as file:
+        yield from _read(file, path.stat().st_size, row_type)
+
+
+def _read(source: BinaryIO, size: int, row_type: type[R]) -> Iterator[tuple[R, bytes]]:
     columns = schema(row_type)
-    rows: list[tuple[R, bytes]] = []
+    count = 0
     try:
-        file = _open(data, columns, row_type)
+        file = _open(source, columns, row_type)
         for batch in file.iter_batches(batch_size=_ROWS_PER_GROUP):
             for values in batch.to_pylist(maps_as_pydicts="strict"):
                 image = values.pop(IMAGE)
-                rows.append((row_type.model_validate(values), image))
-        if len(rows) != file.metadata.num_rows:
-            raise pa.ArrowInvalid(f"{file.metadata.num_rows} rows are announced, {len(rows)} can be read")
+                row = row_type.model_validate(values)
+                count += 1
+                yield row, image
+        if count != file.metadata.num_rows:
+            raise pa.ArrowInvalid(f"{file.metadata.num_rows} rows are announced, {count} can be read")
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise StoreError(
             "A parquet file is damaged",
-            where=f"{row_type.__name__} rows, {len(data)} bytes: {str(error).splitlines()[0]}",
+            where=f"{row_type.__name__} rows, {size} bytes: {str(error).splitlines()[0]}",
             hint="delete the record of the stage that wrote it and run again",
         ) from error
     except ValidationError as error:
         problem = error.errors()[0]
         field = ".".join(str(part) for part in problem["loc"])
         raise StoreError(
-            f"Row {len(rows) + 1} of a parquet file is no {row_type.__name__}: {problem['msg']}",
+            f"Row {count + 1} of a parquet file is no {row_type.__name__}: {problem['msg']}",
             where=f"field {field}",
             hint="it was written by another version; run the stage that wrote it again",
         ) from error
-    return rows

@@ -63,14 +63,18 @@ def answer_conversations(triplets: Iterable[Triplet], splits: Mapping[str, Split
 
 
 def grpo_prompts(
-    triplets: Iterable[Triplet], findings: Mapping[str, tuple[str, ...]], splits: Mapping[str, Split]
+    triplets: Iterable[Triplet],
+    findings: Mapping[str, tuple[str, ...]],
+    splits: Mapping[str, Split],
+    split: Split = Split.TRAIN,
 ) -> list[Prompt]:
-    """GRPO prompts of the training split.
+    """GRPO prompts of one split.
 
     Args:
         triplets: those to use.
         findings: sample id -> VF(x); an image without is taken to show none.
         splits: sample id -> split.
+        split: whose prompts; this project trains on none but those of the training split.
     """
     return [
         Prompt(
@@ -85,7 +89,7 @@ def grpo_prompts(
             split=splits[triplet.sample_id],
         )
         for triplet in triplets
-        if splits[triplet.sample_id] is Split.TRAIN
+        if splits[triplet.sample_id] is split
     ]
 
 

@@ -91,21 +91,58 @@ class PromptLength:
         return len(self._processor.tokenizer(text).input_ids) - 1 + int(of_image)
 
 
-def _record(index: int, prompt: Prompt, image: bytes) -> dict[str, object]:
-    if _PLACEHOLDER.search(prompt.prompt):
-        raise DataError(
-            "A prompt's text holds a placeholder for an image",
-            where=prompt.triplet_id,
-            hint="take <image>, <video> and <audio> out of the questions' texts",
+class PromptTable:
+    """Writes prompts to one parquet in verl's format, a few rows in memory at a time.
+
+    Args:
+        path: the parquet.
+
+    Attributes:
+        count: prompts so far.
+    """
+
+    def __init__(self, path: Path):
+        self.count = 0
+        self._waiting: list[dict[str, object]] = []
+        self._writer = pq.ParquetWriter(path, SCHEMA)
+
+    def __enter__(self) -> PromptTable:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._flush()
+        self._writer.close()
+
+    def add(self, prompt: Prompt, image: bytes) -> None:
+        """Adds a prompt and its encoded image.
+
+        Raises:
+            DataError: the prompt's text would be taken for an image.
+        """
+        if _PLACEHOLDER.search(prompt.prompt):
+            raise DataError(
+                "A prompt's text holds a placeholder for an image",
+                where=prompt.triplet_id,
+                hint="take <image>, <video> and <audio> out of the questions' texts",
+            )
+        self._waiting.append(
+            {
+                "data_source": "fundus-r1",
+                "prompt": [{"role": "user", "content": f"<image>{prompt.prompt}"}],
+                "images": [{"bytes": image}],
+                "ability": prompt.modality.value,
+                "reward_model": {"style": "rule", "ground_truth": prompt.answer},
+                "extra_info": {"index": self.count, "prompt": prompt.model_dump_json()},
+            }
         )
-    return {
-        "data_source": "fundus-r1",
-        "prompt": [{"role": "user", "content": f"<image>{prompt.prompt}"}],
-        "images": [{"bytes": image}],
-        "ability": prompt.modality.value,
-        "reward_model": {"style": "rule", "ground_truth": prompt.answer},
-        "extra_info": {"index": index, "prompt": prompt.model_dump_json()},
-    }
+        self.count += 1
+        if len(self._waiting) == _ROWS_AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._writer.write_table(pa.Table.from_pylist(self._waiting, SCHEMA))
+        self._waiting = []
 
 
 def write_prompts(
@@ -122,19 +159,13 @@ def write_prompts(
     Raises:
         DataError: a prompt's text would be taken for an image.
     """
-    kept = too_long = longest = 0
-    waiting: list[dict[str, object]] = []
-    with pq.ParquetWriter(path, SCHEMA) as writer:
+    too_long = longest = 0
+    with PromptTable(path) as table:
         for prompt, image in rows:
             tokens = length(prompt.prompt, image)
             longest = max(longest, tokens)
             if tokens > max_tokens:
                 too_long += 1
-                continue
-            waiting.append(_record(kept, prompt, image))
-            kept += 1
-            if len(waiting) == _ROWS_AT_ONCE:
-                writer.write_table(pa.Table.from_pylist(waiting, SCHEMA))
-                waiting = []
-        writer.write_table(pa.Table.from_pylist(waiting, SCHEMA))
-    return Written(kept, too_long, longest)
+            else:
+                table.add(prompt, image)
+    return Written(table.count, too_long, longest)

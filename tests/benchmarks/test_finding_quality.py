@@ -39,7 +39,8 @@ def test_observed_against_masks():
         seen("4", ("microaneurysm",), ("microaneurysm",)),
         seen("5", ("microaneurysm",), ASKED),
     ]
-    exudate, aneurysm = finding_quality(findings, samples)
+    exudate, aneurysm = finding_quality(findings, samples, {})
+    assert exudate.method == aneurysm.method == "ours"
     assert aneurysm.finding == "microaneurysm"
     assert (aneurysm.images, aneurysm.positives) == (4, 3)
     assert (aneurysm.sensitivity, aneurysm.specificity) == (2 / 3, 1.0)
@@ -51,16 +52,51 @@ def test_observed_against_masks():
 
 
 def test_what_was_not_looked_at_is_not_measured():
-    assert finding_quality([seen("1", (), ASKED, rollouts=0)], [sample("1", ("microaneurysm",))]) == []
+    assert finding_quality([seen("1", (), ASKED, rollouts=0)], [sample("1", ("microaneurysm",))], {}) == []
     assert average_s2([]) is None
 
 
 def test_a_finding_without_negatives_has_no_specificity():
-    (row,) = finding_quality([seen("1", ("microaneurysm",), ASKED)], [sample("1", ("microaneurysm",))])
+    (row,) = finding_quality([seen("1", ("microaneurysm",), ASKED)], [sample("1", ("microaneurysm",))], {})
     assert (row.sensitivity, row.specificity, row.s2) == (1.0, None, None)
 
 
 def test_masks_of_one_dataset_say_nothing_about_another():
     samples = [sample("1", ("microaneurysm",)), sample("2", ("drusen",), dataset="other")]
-    rows = finding_quality([seen("1", (), (*ASKED, "drusen")), seen("2", (), (*ASKED, "drusen"))], samples)
+    rows = finding_quality(
+        [seen("1", (), (*ASKED, "drusen")), seen("2", (), (*ASKED, "drusen"))], samples, {}
+    )
     assert {row.finding: row.images for row in rows} == {"microaneurysm": 1, "drusen": 1}
+
+
+def test_both_methods_are_measured_on_the_same_images_and_findings():
+    samples = [
+        sample("1", ("microaneurysm",)),
+        sample("2", ("hard_exudate",)),
+        sample("3", ("hard_exudate",)),
+    ]
+    findings = [
+        seen("1", ("microaneurysm",), ASKED),
+        seen("2", ("microaneurysm",), ("microaneurysm", "hard_exudate")),
+        seen("3", ("hard_exudate",), ASKED),
+    ]
+    # Image 3 has no free-form trace; nobody asked about drusen.
+    free = {"1": {"drusen"}, "2": {"hard_exudate", "microaneurysm"}, "4": {"drusen"}}
+    rows = {(row.method, row.finding): row for row in finding_quality(findings, samples, free)}
+    lesions = ("hard_exudate", "microaneurysm")
+    assert list(rows) == [(method, lesion) for method in ("ours", "free") for lesion in lesions]
+    assert {(row.images, row.positives) for row in rows.values()} == {(2, 1)}
+    figures = {key: (row.sensitivity, row.specificity) for key, row in rows.items()}
+    assert figures == {
+        ("ours", "hard_exudate"): (0.0, 1.0),
+        ("ours", "microaneurysm"): (1.0, 0.0),
+        ("free", "hard_exudate"): (1.0, 1.0),
+        ("free", "microaneurysm"): (0.0, 0.0),
+    }
+
+
+def test_a_free_form_trace_that_states_nothing_is_measured_too():
+    samples = [sample("1", ("microaneurysm",)), sample("2", ())]
+    findings = [seen(name, (), ASKED) for name in "12"]
+    ours, free = finding_quality(findings, samples, {"1": frozenset(), "2": frozenset()})
+    assert (free.sensitivity, free.specificity, free.s2) == (0.0, 1.0, 0.0) and ours.images == 2

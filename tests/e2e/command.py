@@ -7,11 +7,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
+
+from fundus_r1.local.run import open_place
+from fundus_r1.spec import load_spec
+from fundus_r1.stages import STAGES
+from fundus_r1.stages.job import fingerprints
+from fundus_r1.storage import open_store
+from fundus_r1.storage.output import StageOutput, find_record
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "pipelines/specs/tiny.yaml"
@@ -71,3 +79,14 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
         if time.monotonic() > deadline:
             pytest.fail(f"waited {seconds:g} s for {what}")
         time.sleep(0.1)
+
+
+@contextmanager
+def outputs(out: Path) -> Iterator[dict[str, StageOutput]]:
+    """What a run left in its store."""
+    spec = load_spec(out / "spec.yaml", ["placement.store.endpoint=null"])
+    with open_place(spec, out) as placed:
+        store = open_store(placed.placement.store)
+        known = fingerprints(spec.science)
+        records = {name: find_record(store, name, known[name]) for name in STAGES}
+        yield {name: StageOutput(store, record) for name, record in records.items() if record}

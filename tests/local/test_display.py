@@ -33,6 +33,27 @@ def test_a_plain_log_names_hits_runs_and_failures(tmp_path: Path, monkeypatch: p
     assert "None" not in text
 
 
+def test_each_worker_has_its_rate_and_its_time_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = tmp_path / "events.jsonl"
+    monkeypatch.setenv(EVENTS_FILE, str(events))
+    out = io.StringIO()
+    with Display(events, Console(file=out, width=100)):
+        for worker, rate in ((0, 2.0), (1, 0.5)):
+            emit(
+                "findings",
+                "progress",
+                done=4,
+                total=12,
+                unit="images",
+                worker=worker,
+                rate=rate,
+                eta_s=8 / rate,
+            )
+    text = out.getvalue()
+    assert "[findings worker 0] 4/12 images, 2/s, 4 s left" in text
+    assert "[findings worker 1] 4/12 images, 0.5/s, 16 s left" in text
+
+
 def test_half_a_line_is_waited_for(tmp_path: Path) -> None:
     events = tmp_path / "events.jsonl"
     with Display(events, Console(file=io.StringIO())) as display, events.open("a") as file:

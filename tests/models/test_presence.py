@@ -84,10 +84,47 @@ def test_an_answer_that_breaks_off_loses_only_its_end(asked, cut):
         ("drusen: present", (None, None, None, None)),
         ("The image shows microaneurysms.", (None, None, None, None)),
         ("", (None, None, None, None)),
+        ("微动脉瘤：存在\n硬性渗出：不存在", (None, None, None, None)),
+        ("Mikroaneurysmen: vorhanden; harte Exsudate: keine", (None, None, None, None)),
+        ('{"microaneurysm": "present", "hard exudate": "abs', (True, None, None, None)),
+        ('{"microaneurysm": {"value": "present"}, "hard exudate": ["absent"]}', (None, None, None, None)),
+        ('{"findings": ["microaneurysm", "hard exudate"]}', (None, None, None, None)),
+        ("null", (None, None, None, None)),
+        ("microaneurysm: not  present", (False, None, None, None)),
     ],
 )
 def test_what_models_say(text, expected):
     assert tuple(parse_rollout(text, ASKED).values()) == expected
+
+
+gaps = st.text(alphabet=" \n\t", min_size=1, max_size=3000)
+
+
+@given(gaps, gaps)
+def test_white_space_however_long_changes_nothing(first, second):
+    text = f'{{"microaneurysm"{first}:{second}"present",{first}"hard exudate":{second}"absent"}}'
+    assert tuple(parse_rollout(text, ASKED).values()) == (True, False, None, None)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "a" * 80 + " " * 4000,
+        "a" * 80 + "'" * 4000,
+        "a" * 79 + ":" + "\n\"' " * 1000,
+        "a:",
+        "not ",
+        "a - ",
+        "视",
+        "\u200b",
+    ],
+    ids=["spaces", "quotes", "value", "colons", "nots", "dashes", "cjk", "zero width"],
+)
+def test_long_texts_that_say_nothing_are_abstentions(piece):
+    """A reader that tries every way to split a run would not come back from these."""
+    text = piece * (400_000 // len(piece))
+    assert set(parse_rollout(text, ASKED).values()) == {None}
+    assert parse_rollout(f"{text}\nhard exudates: present", ASKED)["hard_exudate"] is True
 
 
 rollouts = st.lists(

@@ -15,9 +15,12 @@ from fundus_r1.ontology.labels import LABELS
 from fundus_r1.ontology.tasks import pairs
 from fundus_r1.ontology.vocabulary import group
 from fundus_r1.prompts.knowledge import read_record
-from fundus_r1.retrieval import KnowledgeBase, query_for
-from fundus_r1.rows import Modality, Passage
+from fundus_r1.retrieval import open_knowledge_base
+from fundus_r1.rows import REMOVED, Modality, Passage
 from fundus_r1.spec.models import Chat
+from fundus_r1.spec.placement import RetrievalPlace
+from fundus_r1.spec.science import KnowledgeScience
+from fundus_r1.storage.folder import FolderStore
 
 LESIONS = {"hard_exudate", "cotton_wool_spot"}
 AGREED = {
@@ -88,24 +91,53 @@ def test_orders_in_a_passage_are_not_carried_out():
     assert record["required"] == ["drusen"]
 
 
-def test_nothing_found_is_an_empty_record():
+def test_nothing_found_is_an_empty_record_that_claims_nothing():
     record = extract()
     assert (record["required"], record["supportive"], record["absent"]) == ([], [], [])
-    assert record["description"]
+    assert record["description"] == "On OCT, the passages name no finding of Drusen."
+
+
+def page(text: str, title: str = "Diabetic Retinopathy") -> Passage:
+    """A page of a wiki: on a disease, and not on one of our labels and modalities alone."""
+    return passage(text, title=title)
+
+
+PAGE = page(
+    "Mild NPDR has microaneurysms alone. On CFP, moderate NPDR shows microaneurysms and retinal hemorrhages; "
+    "hard exudates may be seen. Severe NPDR has venous beading. On OCT, retinal thickening is decisive. No "
+    "drusen are seen."
+)
+
+
+def test_of_a_page_on_several_grades_only_the_sentences_on_the_label_and_the_modality_count():
+    record = extract(PAGE, label="moderate_npdr", modality="CFP")
+    assert record["required"] == ["microaneurysms", "retinal hemorrhages"]
+    assert record["supportive"] == ["hard exudates"]
+    assert record["absent"] == ["drusen"]
+    assert extract(PAGE, label="severe_npdr", modality="CFP")["required"] == ["venous beading"]
+    assert extract(PAGE, label="glaucoma", modality="CFP")["required"] == []
+
+
+def test_what_is_plainly_shown_decides_only_where_nothing_is_called_decisive():
+    shown = page("Glaucoma on CFP shows optic disc cupping and rim thinning.", title="Glaucoma")
+    called = page("Glaucoma is characterized by optic disc cupping.", title="Glaucoma")
+    assert extract(shown, label="glaucoma", modality="CFP")["required"] == [
+        "optic disc cupping",
+        "rim thinning",
+    ]
+    assert extract(shown, called, label="glaucoma", modality="CFP")["required"] == ["optic disc cupping"]
 
 
 @pytest.fixture(scope="module")
-def records():
-    base, rules = KnowledgeBase(["notes"], 4), open_chat(Chat(), None)
+def records(tmp_path_factory: pytest.TempPathFactory):
+    science, rules = KnowledgeScience(sources=("notes",)), open_chat(Chat(), None)
+    store = FolderStore(tmp_path_factory.mktemp("store"))
     found = {}
-    for label, modality in pairs(["idrid", "kermany", "top"]):
-        inputs = {
-            "label": label,
-            "modality": modality,
-            "passages": base.retrieve(query_for(label, modality)),
-        }
-        [answer] = rules.complete([ChatRequest("knowledge", (), inputs)])
-        found[label, modality] = read_record(answer.text)
+    with open_knowledge_base(science, RetrievalPlace(), store, None) as base:
+        for label, modality in pairs(["idrid", "kermany", "top"]):
+            inputs = {"label": label, "modality": modality, "passages": base.retrieve(label, modality)}
+            [answer] = rules.complete([ChatRequest("knowledge", (), inputs)])
+            found[label, modality] = read_record(answer.text)
     return found
 
 
@@ -151,3 +183,9 @@ def test_openai_without_an_endpoint_names_the_field():
         open_chat(Chat(engine="openai", model="m"), None, role="judge")
     assert "placement.endpoints.judge" in str(raised.value)
     assert not raised.value.transient
+
+
+def test_what_was_taken_out_of_a_passage_is_no_part_of_the_description():
+    record = extract(passage(f"Drusen is characterized by drusen on OCT. {REMOVED} They lie in rows."))
+    assert record["required"] == ["drusen"]
+    assert "removed" not in record["description"] and "They lie in rows." in record["description"]

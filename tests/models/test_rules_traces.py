@@ -8,7 +8,7 @@ import pytest
 
 from fundus_r1.models.rules_traces import compose_trace
 from fundus_r1.prompts.student import parse_student
-from fundus_r1.rows import Findings, Knowledge, Modality, Triplet
+from fundus_r1.rows import Knowledge, Modality, Triplet
 
 
 def inputs(present: tuple[str, ...], *, label: str = "moderate_npdr", answer: str = "Moderate NPDR") -> Any:
@@ -16,16 +16,12 @@ def inputs(present: tuple[str, ...], *, label: str = "moderate_npdr", answer: st
         triplet_id="idrid/a.png#0", sample_id="idrid/a.png", task="dr_grading", modality=Modality.CFP,
         label=label, question="Which grade?", options={}, answer=answer,
     )  # fmt: skip
-    findings = Findings(
-        sample_id="idrid/a.png", modality=Modality.CFP, source="pixel", asked=(), rollouts=0, votes={},
-        abstentions={}, observed=(), present=present, raw=(), model="none",
-    )  # fmt: skip
     knowledge = Knowledge(
         label=label, modality=Modality.CFP, query="", description="", required=("microaneurysm",),
         supportive=("hard_exudate", "cotton_wool_spot", "drusen"), absent=("neovascularization",),
         evidence={}, passages=(), model="none",
     )  # fmt: skip
-    return {"triplet": triplet, "findings": findings, "knowledge": knowledge}
+    return {"triplet": triplet, "present": present, "source": "pixel", "knowledge": knowledge}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from PIL import Image
 from fundus_r1.errors import DataError, ModelError
 from fundus_r1.models.protocol import VisionRequest
 from fundus_r1.models.tiny import build_tiny
-from fundus_r1.models.vllm_engine import VllmVision
+from fundus_r1.models.vllm_engine import VllmVision, _arguments
 from fundus_r1.spec.models import TinyModel
 from fundus_r1.spec.placement import Engine
 
@@ -100,11 +100,11 @@ def test_a_broken_model_is_an_error_for_people(folder, tmp_path):
 
 def test_the_same_list_gets_the_same_answers(vision):
     asked = [request(shade) for shade in range(0, 250, 30)]
-    first = vision.generate(asked)
-    assert vision.generate(asked) == first
+    first = list(vision.generate(asked))
+    assert list(vision.generate(asked)) == first
     assert [len(answer.texts) for answer in first] == [3] * len(asked)
     assert {answer.model for answer in first} == {"tiny"}
-    assert vision.generate([]) == []
+    assert list(vision.generate([])) == []
 
 
 def test_an_answer_depends_on_its_own_request_alone(vision):
@@ -151,11 +151,64 @@ def test_any_size_and_kind_of_image_is_taken(vision):
 def test_what_does_not_fit_is_refused_and_the_engine_goes_on(vision):
     before = texts(vision, request())
     with pytest.raises(ModelError, match="refused") as refused:
-        vision.generate([request(), request(prompt="much " * 600)])
+        texts(vision, request(), request(prompt="much " * 600))
     assert "placement.engine.max_model_len" in refused.value.hint
     with pytest.raises(ModelError, match="was cut after") as cut:
-        vision.generate([request(prompt="a " * 350, max_tokens=500, n=1)])
+        texts(vision, request(prompt="a " * 350, max_tokens=500, n=1))
     assert "placement.engine.max_model_len" in cut.value.hint
     with pytest.raises(DataError, match="cannot be decoded"):
-        vision.generate([request(image=b"\x89PNG no image")])
+        texts(vision, request(image=b"\x89PNG no image"))
     assert texts(vision, request()) == before
+
+
+def test_a_stream_is_read_as_far_as_it_is_used_and_can_be_left(vision):
+    before = texts(vision, request())
+    taken = itertools.count()
+    answers = vision.generate(request(number % 250, max_tokens=2) for number in taken)
+    assert [len(answer.texts) for answer in itertools.islice(answers, 40)] == [3] * 40
+    answers.close()
+    assert next(taken) < 40 + 4 * ENGINE.max_num_seqs + 20
+    assert not vision._llm.llm_engine.has_unfinished_requests()
+    assert texts(vision, request()) == before
+
+
+def test_a_short_answer_does_not_wait_for_a_long_one(vision):
+    long, short = request(max_tokens=80, n=1), [request(shade, max_tokens=2) for shade in range(60)]
+    engine = vision._llm.llm_engine
+    steps = 0
+
+    def counted(step=engine.step):
+        nonlocal steps
+        steps += 1
+        return step()
+
+    engine.step = counted
+    try:
+        answers = texts(vision, long, *short)
+    finally:
+        del engine.step
+    # 180 sequences of two tokens fit beside the long one into the steps that it takes alone.
+    assert len(answers) == 61 and steps < 100
+
+
+def test_what_was_asked_is_counted(folder, vision):
+    before = vision.usage.counts()
+    texts(vision, request(max_tokens=5), request(1, max_tokens=5, temperature=0.0))
+    spent = {name: n - before.get(name, 0) for name, n in vision.usage.counts().items()}
+    assert spent["requests"] == 2 and spent["prompt_tokens"] > 100
+    assert 4 <= spent["completion_tokens"] <= 20
+
+
+def test_what_a_gpu_is_told():
+    place = Engine(tensor_parallel=4, gpu_memory=0.8, image_cache_gib=2.5, max_num_seqs=99)
+    told = _arguments(place, on_cpu=False)
+    assert (told["tensor_parallel_size"], told["gpu_memory_utilization"], told["max_num_seqs"]) == (
+        4,
+        0.8,
+        99,
+    )
+    assert told["enable_prefix_caching"] is True and told["mm_processor_cache_gb"] == 2.5
+    assert "enforce_eager" not in told and "enable_chunked_prefill" not in told
+    here = _arguments(place, on_cpu=True)
+    assert here["enable_prefix_caching"] is False and here["mm_processor_cache_gb"] == 0
+    assert here["enable_chunked_prefill"] is False and here["dtype"] == "float32"

@@ -67,14 +67,29 @@ def keys(text: str) -> list[tuple[str, bool]]:
     return [(mention.key, mention.negated) for mention in mentions(text)]
 
 
-def test_the_findings_are_the_ones_that_rows_may_hold():
-    assert tuple(FINDINGS) == EXPECTED
+def test_the_first_findings_keep_their_order_in_which_lists_are_made():
+    assert tuple(FINDINGS)[: len(EXPECTED)] == EXPECTED
+    assert all(key == key.lower() and key.replace("_", "").isalpha() for key in FINDINGS)
+
+
+def test_no_phrase_names_two_findings():
+    owner: dict[str, str] = {}
+    for key, phrase in PHRASES:
+        assert owner.setdefault(phrase, key) == key
 
 
 @pytest.mark.parametrize(("key", "phrase"), PHRASES)
 def test_every_phrase_round_trips(key: str, phrase: str):
     assert canonical_finding(phrase) == key
     assert keys(f"The image shows {phrase}.") == [(key, False)]
+
+
+def test_no_phrase_is_lost_in_a_spelling_or_a_denial():
+    for key, phrase in PHRASES:
+        for spelled in (phrase, british(phrase), phrase.replace("-", " "), phrase.upper()):
+            assert keys(f"There is {spelled} here.") == [(key, False)], spelled
+        for denial in (f"{phrase} is absent.", f"{phrase} cannot be seen.", f"It is dark, without {phrase}."):
+            assert keys(denial) == [(key, True)], denial
 
 
 phrases = st.sampled_from(PHRASES)
@@ -142,6 +157,16 @@ def test_any_text_can_be_read(text):
         ("MAs and IRMA", ["microaneurysm", "intraretinal_microvascular_abnormality"]),
         ("cottonwool spots", ["cotton_wool_spot"]),
         ("beaded veins", ["venous_beading"]),
+        ("an optic disk haemorrhage", ["disc_hemorrhage"]),
+        ("tortuous veins and tortuous arterioles", ["venous_dilation", "vessel_tortuosity"]),
+        ("hyper-reflective foci", ["hyperreflective_focus"]),
+        (
+            "a thumb-like RPE elevation beside an RPE elevation",
+            ["polypoidal_lesion", "pigment_epithelial_detachment"],
+        ),
+        ("lamellar foveal defect", ["partial_thickness_macular_defect"]),
+        ("loss of the foveal contour", ["foveal_contour_loss"]),
+        ("parapapillary atrophy", ["peripapillary_atrophy"]),
     ],
 )
 def test_the_longest_phrase_wins(text: str, expected: list[str]):
@@ -156,7 +181,7 @@ def test_the_longest_phrase_wins(text: str, expected: list[str]):
         "diabetic macular oedema",
         "a macular hole",
         "retinal detachment",
-        "an optic disc hemorrhage",
+        "optic disc pit maculopathy",
         "nonexudative",
         "",
     ],

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fundus_r1.ontology.labels import LABELS, canonical_label
+from fundus_r1.ontology.findings import canonical_finding
+from fundus_r1.ontology.labels import LABELS, canonical_label, lineage
 
 NAMES = [(label.key, name) for label in LABELS.values() for name in (label.key, label.name, *label.synonyms)]
 
@@ -39,11 +40,11 @@ def test_every_name_round_trips(name, change):
         ("Diabetic retinopathy", "diabetic_retinopathy"),
         ("Normal", "normal"),
         ("No, it's normal.", "normal"),
-        ("wet AMD", "amd"),
-        ("Exudative age-related macular degeneration", "amd"),
+        ("wet AMD", "wet_amd"),
+        ("Exudative age-related macular degeneration", "wet_amd"),
         ("Macular degeneration", "amd"),
         ("Retinitis Pigmentosa", "retinitis_pigmentosa"),
-        ("Central retinal artery occlusion", "artery_occlusion"),
+        ("Central retinal artery occlusion", "crao"),
         # What is no label, or not only one:
         ("NPDR", None),
         ("No.", None),
@@ -51,10 +52,23 @@ def test_every_name_round_trips(name, change):
         ("Drusen (CNV)", None),
         ("Mild NPDR or Moderate NPDR", None),
         ("not moderate NPDR", None),
-        ("Cataracts", None),
+        ("Keratitis", None),
         ("", None),
         ("()", None),
     ],
 )
 def test_options_of_benchmarks(text: str, expected: str | None):
     assert canonical_label(text) == expected
+
+
+def test_a_label_is_a_kind_of_the_broader_ones():
+    assert lineage("wet_amd") == ("wet_amd", "amd")
+    assert lineage("pdr") == ("pdr", "diabetic_retinopathy")
+    assert lineage("glaucoma") == ("glaucoma",)
+    assert all(set(lineage(key)) <= set(LABELS) for key in LABELS)
+
+
+def test_a_label_whose_name_is_a_finding_is_a_sign_or_named_here():
+    named = {key for key, label in LABELS.items() if canonical_finding(label.name)}
+    # Their names are diagnoses too: drusen are a class beside CNV and DME.
+    assert {key for key in named if not LABELS[key].sign} == {"drusen", "coloboma", "macroaneurysm"}

@@ -30,8 +30,8 @@ def test_a_denied_phrase_is_absent_wherever_it_stands():
 
 
 def test_unknown_phrases_are_told_once_and_conflicts_belong():
-    groups = group(["vascular sheathing", "drusen"], ["vascular sheathing"], ["drusen"])
-    assert groups == Groups(("drusen",), (), (), unknown=("vascular sheathing",), conflicts=("drusen",))
+    groups = group(["starry sky", "drusen"], ["starry sky"], ["drusen"])
+    assert groups == Groups(("drusen",), (), (), unknown=("starry sky",), conflicts=("drusen",))
 
 
 names = st.lists(st.sampled_from([finding.name for finding in FINDINGS.values()]), max_size=8)
@@ -45,6 +45,25 @@ def test_groups_are_disjoint_and_lose_nothing(required, supportive, absent):
     assert len(set.union(*parts)) == len({*required, *supportive, *absent})
     assert groups.required == tuple(key for key in FINDINGS if FINDINGS[key].name in required)
     assert group(required[::-1], supportive[::-1], absent[::-1]) == groups
+
+
+worded = st.builds(
+    lambda before, name, after: f"{before} {name} {after}".strip(),
+    st.sampled_from(["", "multiple", "a few", "no", "no evidence of", "presence of"]),
+    st.sampled_from([phrase for row in FINDINGS.values() for phrase in (row.plural, *row.synonyms)]),
+    st.sampled_from(["", "in the macula", "(seen in most eyes)", "or none"]),
+)
+
+
+@given(*[st.lists(worded, max_size=6)] * 3)
+def test_text_to_findings_done_twice_changes_nothing(required, supportive, absent):
+    once = group(required, supportive, absent)
+    names = [[FINDINGS[key].plural for key in keys] for keys in (once.required, once.supportive, once.absent)]
+    twice = group(*names)
+    assert (twice.required, twice.supportive, twice.absent) == (once.required, once.supportive, once.absent)
+    assert twice.unknown == twice.conflicts == ()
+    parts = [*once.required, *once.supportive, *once.absent]
+    assert len(parts) == len(set(parts))
 
 
 def test_asked_by_label_and_by_task():

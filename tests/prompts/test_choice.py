@@ -52,11 +52,12 @@ def test_choosing_never_raises_and_gives_a_letter_that_exists(answer: str, optio
 
 @given(st.sampled_from(list(TASKS.values())), st.data())
 def test_every_name_of_a_label_chooses_its_option_and_no_other(task, data) -> None:  # type: ignore[no-untyped-def]
-    options = {letter: LABELS[key].name for letter, key in zip("ABCDEFGHI", task.labels, strict=False)}
     right = data.draw(st.sampled_from(task.labels))
+    offered = sorted({right, *task.labels[:8]})
+    options = {letter: LABELS[key].name for letter, key in zip("ABCDEFGHI", offered, strict=False)}
     said = data.draw(st.sampled_from((LABELS[right].name, *LABELS[right].synonyms)))
     assert same_answer(said, LABELS[right].name, options)
-    for other in set(task.labels) - {right}:
+    for other in set(offered) - {right}:
         assert not same_answer(said, LABELS[other].name, options)
 
 
@@ -65,6 +66,14 @@ def test_an_open_question_is_answered_by_text_or_by_label() -> None:
     assert same_answer("left eye", "Left eye", {})
     assert not same_answer("NPDR", "Severe NPDR", {})
     assert not same_answer("left", "right", {})
+
+
+def test_a_narrower_label_is_its_broader_one_where_no_option_is_finer() -> None:
+    assert chosen_option("wet AMD", {"A": "Glaucoma", "B": "Age-related macular degeneration"}) == "B"
+    assert chosen_option("wet AMD", {"A": "Wet AMD", "B": "Age-related macular degeneration"}) == "A"
+    assert chosen_option("Age-related macular degeneration", {"A": "Wet AMD", "B": "Dry AMD"}) is None
+    assert same_answer("CRAO", "Retinal artery occlusion", {})
+    assert not same_answer("Retinal artery occlusion", "Central retinal artery occlusion", {})
 
 
 def test_the_stated_label_is_the_options_own_first() -> None:

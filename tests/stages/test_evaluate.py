@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import datetime
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,17 @@ import pytest
 from PIL import Image
 
 from fundus_r1.models.protocol import VisionAnswer, VisionRequest
-from fundus_r1.rows import FindingQuality, Findings, Modality, Prediction, Question, Sample, Score, Split
+from fundus_r1.rows import (
+    FindingQuality,
+    Findings,
+    Modality,
+    Prediction,
+    Question,
+    Sample,
+    Score,
+    Split,
+    Trace,
+)
 from fundus_r1.spec.models import FolderModel, TinyModel
 from fundus_r1.spec.placement import Engine, Placement
 from fundus_r1.spec.science import EvaluateScience, Science
@@ -78,7 +88,7 @@ Run = Callable[..., tuple[Result, StageOutput]]
 def run(store: FolderStore, tmp_path: Path) -> Run:
     def go(
         student: Any, questions: Sequence[Question], trained: Sequence[str] = (), limit: int | None = None,
-        model: Path | None = None, max_tokens: int = 16,
+        model: Path | None = None, max_tokens: int = 16, free: Sequence[Trace] = (),
     ) -> tuple[Result, StageOutput]:  # fmt: skip
         def index(output: OutputWriter) -> None:
             output.write_rows("samples.jsonl", SAMPLES)
@@ -109,6 +119,7 @@ def run(store: FolderStore, tmp_path: Path) -> Run:
             inputs={
                 "index": write(store, "index", index),
                 "findings": write(store, "findings", lambda o: o.write_rows("findings.jsonl", SEEN)),
+                "traces": write(store, "traces", lambda o: o.write_rows("free.jsonl", free)),
                 "sft": write(store, "sft", training("sft")),
                 "grpo": write(store, "grpo", training("grpo")),
             },
@@ -135,9 +146,11 @@ class Weighed:
         self.name = name
         self.text = "CNV" if b"base" in (path / "model.safetensors").read_bytes() else "Drusen"
 
-    def generate(self, requests: list[VisionRequest]) -> list[VisionAnswer]:
+    def generate(self, requests: Iterable[VisionRequest]) -> Iterator[VisionAnswer]:
+        requests = list(requests)
         assert all(request.image.startswith(b"\x89PNG") for request in requests)
-        return [VisionAnswer((f"<think></think> <answer>{self.text}</answer>",), self.name) for _ in requests]
+        for _ in requests:
+            yield VisionAnswer((f"<think></think> <answer>{self.text}</answer>",), self.name)
 
     def close(self) -> None:
         pass
@@ -180,7 +193,7 @@ def test_limit(run, model_folder, monkeypatch):
 def test_without_a_benchmark_no_model_is_needed(run):
     result, output = run(FolderModel(path="/nowhere"), [])
     assert list(output.read_rows("scores.jsonl", Score)) == []
-    assert result.counts == {"questions": 0, "findings_s2": 1.0}
+    assert result.counts == {"questions": 0, "findings_s2": 1.0, "free_s2": None}
     assert result.models == {}
 
 
@@ -188,6 +201,25 @@ def test_finding_quality_is_written(run):
     _, output = run(FolderModel(path="/nowhere"), [])
     (row,) = output.read_rows("finding_quality.jsonl", FindingQuality)
     assert (row.finding, row.images, row.positives, row.s2) == ("microaneurysm", 2, 1, 1.0)
+
+
+def free_trace(sample_id: str, text: str) -> Trace:
+    return Trace(
+        triplet_id=f"{sample_id}#0", sample_id=sample_id, label="pdr", modality=Modality.CFP, mode="free",
+        findings=(), source="pixel", text=text, model="vision",
+    )  # fmt: skip
+
+
+def test_what_free_form_traces_state_is_measured_beside_the_vote(run):
+    free = [
+        free_trace("0", "<think>Some microaneurysms are seen, so this is PDR.</think> <answer>PDR</answer>"),
+        free_trace("1", "No microaneurysms are seen; the answer would be PDR"),
+    ]
+    result, output = run(FolderModel(path="/nowhere"), [], free=free)
+    ours, other = output.read_rows("finding_quality.jsonl", FindingQuality)
+    assert (ours.method, ours.images, ours.s2) == ("ours", 2, 1.0)
+    assert (other.method, other.images, other.sensitivity, other.specificity) == ("free", 2, 0.0, 0.0)
+    assert (result.counts["findings_s2"], result.counts["free_s2"]) == (1.0, other.s2)
 
 
 def test_the_slice_holds_what_changes_the_result_and_no_more():

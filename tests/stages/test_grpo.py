@@ -288,6 +288,17 @@ def test_a_judge_without_an_endpoint_is_told_at_once(tmp_path: Path) -> None:
         stage.run(context(tmp_path, a_slice(), ROWS))
 
 
+def test_a_judge_that_does_not_answer_is_told_before_verl_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_JUDGE_KEY", "k")
+    ctx = context(tmp_path, a_slice(), ROWS, "http://127.0.0.1:9/v1")
+    judge = Endpoint(url="http://127.0.0.1:9/v1", api_key_env="TEST_JUDGE_KEY", deadline_s=0.3)
+    ctx.placement = ctx.placement.model_copy(update={"endpoints": Endpoints(judge=judge)})
+    with pytest.raises(ModelError, match="cannot be reached"):
+        stage.run(ctx)
+
+
 @pytest.mark.engines
 @pytest.mark.parametrize(
     ("rows", "science", "told"),
@@ -492,7 +503,7 @@ def test_the_output_tells_how_it_came_about_and_keeps_no_checkpoint(run: Run) ->
     assert configuration["actor_rollout_ref"]["rollout"]["n"] == 4
     assert configuration["actor_rollout_ref"]["rollout"]["prompt_length"] == 256
     assert b"Training Progress" in run.output.read_bytes("verl.log")
-    assert run.output.record.models == {"student": "tiny-64x2-seed0", "judge": "scripted-judge"}
+    assert run.output.record.models == {"student": "tiny-64x2-seed0", "judge": "scripted-judge-1"}
     assert not list(run.output.store.list(f"{run.output.record.prefix}/checkpoints/"))
 
 

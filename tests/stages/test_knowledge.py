@@ -32,7 +32,7 @@ def science(writer: Chat = RULES, scope: str = "task", **index: Any) -> Science:
     return Science(
         models=Models(writer=writer),
         index=Index(**index),
-        knowledge=KnowledgeScience.model_validate({"scope": scope}),
+        knowledge=KnowledgeScience.model_validate({"scope": scope, "sources": ["notes"]}),
     )
 
 

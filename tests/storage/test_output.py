@@ -11,6 +11,7 @@ import pytest
 from fundus_r1.errors import StoreError
 from fundus_r1.record import Record
 from fundus_r1.rows import Leak, Quarantined
+from fundus_r1.storage import output as output_module
 from fundus_r1.storage.output import OutputWriter, StageOutput, all_records, file_sha256, find_record
 from fundus_r1.storage.protocol import Store
 
@@ -90,6 +91,56 @@ def test_damage_is_refused_however_the_file_is_read(store: Store, tmp_path: Path
         with pytest.raises(StoreError, match="does not have the checksum") as caught:
             read()
         assert name in caught.value.where and "record.json" in caught.value.hint
+
+
+def test_large_files_are_read_from_disk_and_checked_before_the_first_row(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output_module, "IN_MEMORY", 100)
+    output = written(store, tmp_path)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    output = StageOutput(store, output.record, scratch)
+    reading = output.read_rows("leaks.jsonl", Leak)
+    assert next(reading) == LEAKS[0]
+    assert len(list(scratch.rglob("*.jsonl"))) == 1
+    assert list(reading) == LEAKS[1:]
+    assert list(scratch.iterdir()) == []
+    whole = store.get(f"{output.record.prefix}/leaks.jsonl") or b""
+    store.put(f"{output.record.prefix}/leaks.jsonl", whole[:-2] + b" \n")
+    with pytest.raises(StoreError, match="does not have the checksum"):
+        next(output.read_rows("leaks.jsonl", Leak))
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_reader_that_stops_early_leaves_no_file(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output_module, "IN_MEMORY", 100)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    reading = StageOutput(store, written(store, tmp_path).record, scratch).read_rows("leaks.jsonl", Leak)
+    next(reading)
+    reading.close()  # type: ignore[attr-defined]
+    assert list(scratch.iterdir()) == []
+
+
+def test_rows_of_a_generator_that_fails_are_not_written(store: Store, tmp_path: Path) -> None:
+    def failing():  # type: ignore[no-untyped-def]
+        yield LEAKS[0]
+        raise StoreError("a part is missing")
+
+    writer = OutputWriter(store, "index", FINGERPRINT, tmp_path)
+    with pytest.raises(StoreError, match="missing"):
+        writer.write_rows("leaks.jsonl", failing())
+    assert writer.files == {} and list(store.list("index/")) == []
+    assert [path for path in tmp_path.iterdir() if path.name.startswith("fr1-rows")] == []
+
+
+def test_no_rows_are_a_file_without_lines(store: Store) -> None:
+    writer = OutputWriter(store, "index", FINGERPRINT)
+    assert writer.write_rows("none.jsonl", []).rows == 0
+    assert list(StageOutput(store, close(writer)).read_rows("none.jsonl", Leak)) == []
 
 
 def test_what_is_gone_or_was_never_there_is_told(store: Store, tmp_path: Path) -> None:

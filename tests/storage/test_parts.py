@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 
 from fundus_r1.errors import StoreError
 from fundus_r1.fingerprint import sha256
+from fundus_r1.rows import Leak, Quarantined
 from fundus_r1.storage import leases as leases_module
 from fundus_r1.storage import parts as parts_module
 from fundus_r1.storage.folder import FolderStore
+from fundus_r1.storage.lines import json_lines
 from fundus_r1.storage.output import OutputWriter, StageOutput
 from fundus_r1.storage.parts import PartSet
 from fundus_r1.storage.protocol import Conflict, Stat, Store
@@ -105,6 +107,89 @@ def test_many_workers_do_each_part_once(store: Store) -> None:
     assert sum(done) == 12
     assert calls == Counter(range(12))
     assert_undisturbed(PartSet(store, PREFIX, 12, lease_s=2))
+
+
+def test_lanes_compute_several_parts_at_once_and_each_once(store: Store) -> None:
+    together = threading.Barrier(3, timeout=20)
+    calls: Counter[int] = Counter()
+
+    def meeting(part: int) -> tuple[bytes, int]:
+        calls[part] += 1
+        together.wait()
+        return compute(part)
+
+    assert PartSet(store, PREFIX, 6, lease_s=30).work(0, meeting, lanes=3) == 6
+    assert calls == Counter(range(6))
+    assert_undisturbed(PartSet(store, PREFIX, 6, lease_s=30))
+    assert list(store.list(f"{PREFIX}/leases/")) == []
+
+
+def test_a_lane_that_fails_stops_the_others_after_their_parts(store: Store) -> None:
+    begun = threading.Barrier(2, timeout=20)
+    calls: list[int] = []
+
+    def failing(part: int) -> tuple[bytes, int]:
+        calls.append(part)
+        if part < 2:
+            begun.wait()
+        if part == 0:
+            raise RuntimeError("no more credit")
+        time.sleep(0.3)
+        return compute(part)
+
+    with pytest.raises(RuntimeError, match="credit"):
+        PartSet(store, PREFIX, 20, lease_s=600).work(0, failing, lanes=2)
+    assert sorted(calls)[:2] == [0, 1] and len(calls) <= 3
+    # What the other lane had begun was paid for, so it was kept.
+    assert 1 not in PartSet(store, PREFIX, 20, lease_s=600).missing()
+    assert 0 in PartSet(store, PREFIX, 20, lease_s=600).missing()
+
+
+class Counted(FolderStore):
+    """Counts requests by kind."""
+
+    def __init__(self, root: Path):
+        super().__init__(root)
+        self.asked: Counter[str] = Counter()
+
+    def get(self, key: str) -> bytes | None:
+        self.asked["get"] += 1
+        return super().get(key)
+
+    def put(self, key: str, data: bytes, **conditions: object) -> str:
+        self.asked["put"] += 1
+        return super().put(key, data, **conditions)  # type: ignore[arg-type]
+
+    def list(self, prefix: str):  # type: ignore[no-untyped-def]
+        self.asked["list"] += 1
+        return super().list(prefix)
+
+
+@pytest.mark.parametrize("count", [20, 80])
+def test_what_is_asked_of_the_store_grows_with_the_parts_and_no_faster(tmp_path: Path, count: int) -> None:
+    store = Counted(tmp_path)
+    PartSet(store, PREFIX, count, lease_s=600).work(0, compute)
+    assert store.asked["list"] == 2
+    assert store.asked["get"] <= 4 * count and store.asked["put"] == 4 * count
+
+
+def test_a_worker_with_nothing_to_do_lists_and_asks_of_none(tmp_path: Path) -> None:
+    PartSet(FolderStore(tmp_path), PREFIX, 50, lease_s=600).work(0, compute)
+    store = Counted(tmp_path)
+    assert PartSet(store, PREFIX, 50, lease_s=600).work(1, compute) == 0
+    assert store.asked == {"list": 1}
+
+
+def test_rows_of_a_part_are_parsed_and_what_is_none_is_told(store: Store) -> None:
+    rows = [
+        Leak(sample_id=f"a/{n}", patient="p", kind="content", benchmark="b", benchmark_image="i")
+        for n in range(3)
+    ]
+    parts = PartSet(store, PREFIX, 1, 30)
+    parts.work(0, lambda _: (json_lines(rows), 3))
+    assert list(parts.rows(0, Leak)) == rows
+    with pytest.raises(StoreError, match="Line 1 is no Quarantined"):
+        list(parts.rows(0, Quarantined))
 
 
 WORKER = textwrap.dedent("""

@@ -18,12 +18,18 @@ import psutil
 import pytest
 
 from fundus_r1.errors import MachineError, StoreError
+from fundus_r1.storage import s3 as s3_module
 from fundus_r1.storage import server as server_module
 from fundus_r1.storage.s3 import Credentials, S3Store
 from fundus_r1.storage.server import LocalS3
 
 DEFAULT_PORTS = {7333, 8080, 8111, 8181, 8333, 8888, 9101, 9333, 9340, 17333, 18333, 18888, 19333, 19340}
 DEFAULT_PORTS |= {23646, 33646, 6060}
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_module, "_PATIENCE_S", 2.0)
 
 
 def opened(server: LocalS3) -> S3Store:

@@ -130,7 +130,7 @@ def test_every_row_has_columns_or_says_which_field_has_none() -> None:
     for row_type in Row.__subclasses__():
         if row_type.__module__ == rows.__name__ and row_type is not Verdict:
             schema(row_type)
-    with pytest.raises(TypeError, match=r"Verdict\.reasons"):
+    with pytest.raises(TypeError, match=r"Verdict\.rules"):
         schema(Verdict)
 
 

@@ -11,9 +11,19 @@ from pathlib import Path
 from fundus_r1.datasets.synth import idrid_set, kermany_set, top_set
 from fundus_r1.datasets.synth.layout import demand_empty
 from fundus_r1.datasets.synth.questions import write_funbench, write_omnimedvqa
+from fundus_r1.rows import Modality
 from fundus_r1.spec.science import Synthetic
 
-__all__ = ["draw_collection"]
+__all__ = ["draw_collection", "image_counts"]
+
+
+def image_counts(spec: Synthetic) -> dict[Modality, int]:
+    """How many training images a collection has, without drawing it."""
+    return {
+        Modality.CFP: idrid_set.photos(spec),
+        Modality.OCT: 2 * spec.patients,
+        Modality.UWF: 2 * spec.patients,
+    }
 
 
 def draw_collection(folder: Path, spec: Synthetic) -> None:

@@ -33,12 +33,17 @@ def _cfp(spec: Synthetic, part: str, patient: int, photo: int, grade: int) -> Dr
     return cfp.draw(rng, spec.size, grade, left_eye=photo % 2 == 0, pigment=pigment)
 
 
+def photos(spec: Synthetic) -> int:
+    """How many photos the training part has: both eyes of each patient, and more visits where
+    otherwise all photos would have masks."""
+    return max(2 * spec.patients, spec.masked + spec.patients)
+
+
 def write_training(folder: Path, spec: Synthetic) -> None:
     """Graded photos, and for the first ones their masks under other numbers."""
     grading, segmentation = folder / idrid.GRADING, folder / idrid.SEGMENTATION
     rows = []
-    # Both eyes of each patient, and more visits where otherwise all photos would have masks.
-    for number in range(max(2 * spec.patients, spec.masked + spec.patients)):
+    for number in range(photos(spec)):
         masked = number < spec.masked
         grades = _MASKED_GRADES if masked else _OTHER_GRADES
         grade = grades[(number if masked else number - spec.masked) % len(grades)]

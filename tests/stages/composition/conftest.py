@@ -48,6 +48,7 @@ class World:
 
     def __init__(self, store: FolderStore, cache: Path):
         self.store = store
+        self.image_of = image_of
         self.placement = Placement(store=StorePlace(kind="folder", path="unused"), cache=str(cache))
         self.outputs: dict[str, StageOutput] = {}
         task = TASKS["dr_grading"]
@@ -103,7 +104,7 @@ class World:
         def index(writer: OutputWriter) -> None:
             for number, start in enumerate(range(0, len(self.samples), PART)):
                 part = self.samples[start : start + PART]
-                data = to_parquet(part, [image_of(row.sample_id) for row in part], Sample)
+                data = to_parquet(part, [self.image_of(row.sample_id) for row in part], Sample)
                 writer.write_bytes(f"samples/part-{number:05d}.parquet", data, rows=len(part))
             writer.write_rows("samples.jsonl", self.samples)
             writer.write_rows("triplets.jsonl", self.triplets)
@@ -150,6 +151,8 @@ def world(store: FolderStore, tmp_path: Path) -> World:
 
 @pytest.fixture
 def science() -> Science:
-    """Setup G with models that need no endpoint."""
+    """Setup G with models that need no endpoint, and no free-form traces."""
     rules = {"engine": "rules", "model": "rules"}
-    return Science.model_validate({"setup": "G", "models": {"writer": rules, "judge": rules}})
+    return Science.model_validate(
+        {"setup": "G", "models": {"writer": rules, "judge": rules}, "traces": {"baseline": False}}
+    )

@@ -6,7 +6,7 @@ import pytest
 
 from fundus_r1.errors import StageError
 from fundus_r1.prompts.student import parse_student
-from fundus_r1.rows import Conversation, Prompt, Split, Trace, Verdict
+from fundus_r1.rows import Conversation, Prompt, Reason, Split, Trace, Verdict
 from fundus_r1.spec import SETUPS, Science
 from fundus_r1.stages.quality import STAGE as QUALITY
 from fundus_r1.stages.traces import STAGE as TRACES
@@ -123,7 +123,7 @@ def test_the_same_input_gives_the_same_bytes(checked: Any, science: Science) -> 
 
 def test_without_an_accepted_trace_the_error_says_why(checked: Any, science: Science) -> None:
     rows = [
-        row.model_copy(update={"accepted": False})
+        row.model_copy(update={"accepted": False, "rules": ((Reason.FORMAT, "no tags"),)})
         for row in checked.outputs["quality"].read_rows("verdicts.jsonl", Verdict)
     ]
     funnel = {"traces": 84, "accepted": 0, "reasons": {"format": 3, "incorrect_finding": 81}}

@@ -1,0 +1,175 @@
+"""What an OpenAI-compatible endpoint's failure means: whether a second try may cure it, and what to do.
+
+Transient is what the same request may survive a moment later: no connection, a time-out, a connection
+that broke, an answer that is cut or empty, and the statuses 408, 409, 429 and 5xx. All else is permanent,
+because asking again would only be the same mistake again.
+"""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from openai import APIStatusError, OpenAIError
+
+_BUSY = frozenset({429, 503, 529})
+_PASSING = frozenset({408, 409, 425, 429})
+_PLAIN_HINT = "check that the address ends in /v1 and speaks OpenAI's API"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One try that got no answer."""
+
+    kind: str
+    """Short name, counted as ``met_<kind>``: a status, ``timeout``, ``connect``, ``reset``, ``broken``,
+    ``empty`` or ``no_completion``."""
+    said: str
+    """What happened, in one sentence."""
+    hint: str
+    """What to do about it, if it stays."""
+    transient: bool
+    busy: bool = False
+    """The endpoint is there and has too much to do: fewer requests at once are the cure."""
+    wait_s: float | None = None
+    """Seconds that the endpoint asks to be left alone."""
+
+
+class UnusableAnswer(Exception):  # noqa: N818 - it carries the failure that it is
+    """An answer arrived, with a good status, and is none."""
+
+    def __init__(self, failure: Failure):
+        super().__init__(failure.said)
+        self.failure = failure
+
+
+def read_failure(error: OpenAIError | UnusableAnswer | TimeoutError, timeout_s: float) -> Failure:
+    """The failure that an exception of one try stands for.
+
+    Args:
+        error: as raised by the client, by `completion`, or by `asyncio.timeout`.
+        timeout_s: of one try, for the message.
+    """
+    import openai
+
+    if isinstance(error, UnusableAnswer):
+        return error.failure
+    if isinstance(error, openai.APITimeoutError | TimeoutError):
+        return Failure(
+            "timeout",
+            f"The endpoint did not answer within {timeout_s:g} s",
+            "raise the endpoint's timeout_s or lower its concurrency",
+            transient=True,
+            busy=True,
+        )
+    if isinstance(error, openai.APIConnectionError):
+        return _unconnected(error.__cause__ or error)
+    if isinstance(error, openai.APIStatusError):
+        return refused(error.status_code, words(error), error.response.headers)
+    return _no_completion(str(error))
+
+
+def words(error: APIStatusError) -> str:
+    """What the endpoint itself said of a status."""
+    said = error.body.get("message") if isinstance(error.body, dict) else None
+    return said if isinstance(said, str) else error.message
+
+
+def _unconnected(cause: BaseException) -> Failure:
+    name = type(cause).__name__
+    if name in ("ConnectError", "ConnectTimeout"):
+        said = f"The endpoint cannot be reached: {cause}"
+        return Failure("connect", said, "check the address and that the server runs", transient=True)
+    if name == "UnsupportedProtocol":
+        return Failure("no_completion", f"The endpoint has no address: {cause}", _PLAIN_HINT, transient=False)
+    return Failure(
+        "reset",
+        f"The endpoint's connection broke: {cause or name}",
+        "see what the server's log says at this time",
+        transient=True,
+    )
+
+
+def refused(status: int, message: str, headers: Mapping[str, str]) -> Failure:
+    """The failure that an HTTP status stands for.
+
+    Args:
+        status: of the answer.
+        message: the endpoint's own words.
+        headers: of the answer; ``Retry-After`` is read, as seconds, milliseconds or a date.
+    """
+    said = f"The endpoint refused with status {status}: {message}"
+    if status in _PASSING or status >= 500:
+        hint = "try again later, or lower the endpoint's concurrency"
+        busy = status in _BUSY
+        return Failure(str(status), said, hint, transient=True, busy=busy, wait_s=retry_after(headers))
+    hint = "check that the model takes such a request, and one of this length"
+    if status in (401, 403):
+        hint = "put a valid key into the variable that api_key_env names"
+    if status == 404:
+        hint = "check the address (it ends in /v1) and the model's id"
+    return Failure(str(status), said, hint, transient=False)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the headers ask to wait; None where they say nothing that can be read."""
+    for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        value = headers.get(name)
+        if value is None:
+            continue
+        try:
+            seconds = float(value) / scale
+        except ValueError:
+            try:
+                until = email.utils.parsedate_to_datetime(value)
+            except ValueError:
+                continue
+            if until.tzinfo is None:
+                until = until.replace(tzinfo=datetime.UTC)
+            seconds = (until - datetime.datetime.now(datetime.UTC)).total_seconds()
+        if 0 <= seconds < 1e9:
+            return seconds
+    return None
+
+
+def _no_completion(what: str) -> Failure:
+    said = f"The endpoint's answer is no chat completion: {what}"
+    return Failure("no_completion", said, _PLAIN_HINT, transient=False)
+
+
+def completion(data: bytes) -> dict[str, Any]:
+    """A chat completion with at least one choice.
+
+    Raises:
+        UnusableAnswer: it is cut, empty or something else.
+    """
+    try:
+        value = json.loads(data)
+    except ValueError as error:
+        if data.lstrip()[:1] in (b"", b"{"):
+            said = f"The endpoint's answer is cut after {len(data)} bytes: {error}"
+            hint = "see what the server's log, or that of a proxy before it, says at this time"
+            raise UnusableAnswer(Failure("broken", said, hint, transient=True)) from error
+        raise UnusableAnswer(_no_completion(repr(data[:60]))) from error
+    if not isinstance(value, dict):
+        raise UnusableAnswer(_no_completion(f"it is a {type(value).__name__}"))
+    choices = value.get("choices")
+    # Some gateways send their errors, and those of the model behind them, with status 200.
+    told = value.get("error")
+    if not choices and isinstance(told, dict) and isinstance(told.get("code"), int):
+        raise UnusableAnswer(refused(told["code"], str(told.get("message")), {}))
+    if choices == [] or ("choices" in value and choices is None):
+        said = "The endpoint sent a chat completion without a choice"
+        raise UnusableAnswer(Failure("empty", said, _PLAIN_HINT, transient=True))
+    if not isinstance(choices, list) or not all(_is_choice(choice) for choice in choices):
+        raise UnusableAnswer(_no_completion(f"it has the fields {', '.join(sorted(value)) or 'none'}"))
+    return value
+
+
+def _is_choice(choice: Any) -> bool:
+    return isinstance(choice, dict) and isinstance(choice.get("message"), dict)
