@@ -48,14 +48,18 @@ class Breaker:
         self.since: float | None = None
         """When the first of them happened."""
 
-    def failed(self, now: float) -> bool:
-        """A try failed; whether that opened the circuit."""
+    def failed(self, now: float, *, probing: bool = False) -> bool:
+        """A try failed; whether that opened the circuit.
+
+        Args:
+            probing: it was the one try of the open circuit, and not one of before it opened.
+        """
         self.failures += 1
         self.since = now if self.since is None else self.since
         opens = not self.open and self.failures >= self._pace.open_after
         if opens:
             self.open, self._probes = True, 0
-        if opens or self._probing:
+        if opens or probing:
             self._probing = False
             self._probes += 1
             self._probe_at = now + self._pace.wait_s(self._probes)

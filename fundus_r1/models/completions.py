@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fundus_r1.models.answers import is_foreign
-from fundus_r1.models.connection import Connection, Turn
+from fundus_r1.models.connection import Connection
 from fundus_r1.models.failures import completion, words
+from fundus_r1.models.turn import Turn
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI

@@ -10,11 +10,9 @@ at a time until it is back (`models.breaker`). The first request that fails for 
 from __future__ import annotations
 
 import asyncio
-import datetime
 import logging
 import math
 import os
-import random
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -24,8 +22,9 @@ from typing import TYPE_CHECKING, TypeVar
 from fundus_r1.errors import ModelError
 from fundus_r1.models.background import BackgroundLoop
 from fundus_r1.models.breaker import Breaker, Pace
-from fundus_r1.models.failures import Failure, UnusableAnswer, read_failure
+from fundus_r1.models.failures import Failure
 from fundus_r1.models.limiter import Limiter
+from fundus_r1.models.turn import Turn
 from fundus_r1.models.usage import Usage
 from fundus_r1.spec.placement import Endpoint
 
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
 I = TypeVar("I")  # noqa: E741
 O = TypeVar("O")  # noqa: E741
-R = TypeVar("R")
 
 PACE = Pace()
 AHEAD = 4
@@ -86,6 +84,8 @@ class Connection:
         Raises:
             ModelError: an item got no answer; says what the endpoint said, and never the key.
         """
+        import openai  # noqa: F401 - here, so that loading it counts against nobody's deadline
+
         failed: Future[O] = Future()
         running: deque[Future[O]] = deque()
         source = iter(items)
@@ -150,8 +150,12 @@ class Connection:
         self._news = asyncio.Event()
 
     @asynccontextmanager
-    async def admitted(self) -> AsyncIterator[None]:
-        """Waits until the endpoint is back, if it is away or wants to be left alone."""
+    async def admitted(self) -> AsyncIterator[bool]:
+        """Waits until the endpoint is back, if it is away or wants to be left alone.
+
+        Yields:
+            Whether this is the one request that tries an endpoint that is away.
+        """
         now = asyncio.get_running_loop().time
         while (rest := self._left_alone_until - now()) > 0:
             await asyncio.sleep(rest)
@@ -163,7 +167,7 @@ class Connection:
                 continue
         probing = self.breaker.open
         try:
-            yield
+            yield probing
         except BaseException:
             if probing:
                 self.breaker.given_up()
@@ -179,8 +183,8 @@ class Connection:
             _log.warning("The endpoint %s answers again", self.endpoint.url)
             self._tell()
 
-    def failed(self, failure: Failure, started: float, now: float) -> None:
-        """A request sent at `started` failed, and may be tried again."""
+    def failed(self, failure: Failure, started: float, now: float, *, probing: bool) -> None:
+        """A request sent at `started` failed, and may be tried again; `probing` as `admitted` said."""
         self.usage.add(**{f"met_{failure.kind}": 1})
         if failure.wait_s is not None:
             self._left_alone_until = max(self._left_alone_until, now + failure.wait_s)
@@ -188,7 +192,7 @@ class Connection:
             self.limiter.limit.busy(started, now)
         if failure.kind == "429":
             self.breaker.answered()  # it is there
-        elif self.breaker.failed(now):
+        elif self.breaker.failed(now, probing=probing):
             self.usage.add(outages=1)
             self.limiter.limit.restart()
             _log.warning(
@@ -206,122 +210,11 @@ class Connection:
         """Text that may be shown: without the key, even where the endpoint repeats it, and not long."""
         return (what.replace(self._key, "***") if self._key else what)[:_SHOWN]
 
-    def error(self, what: str, hint: str, *, transient: bool = False) -> ModelError:
+    def error(
+        self, what: str, hint: str, *, transient: bool = False, kind: type[ModelError] = ModelError
+    ) -> ModelError:
         """A `ModelError` about this endpoint."""
-        return ModelError(self.shown(what), where=self.endpoint.url, hint=hint, transient=transient)
-
-
-class Turn:
-    """One request of a call: all that is sent for it has one deadline.
-
-    The clock starts when the request was taken, but does not run against one that waits for its turn
-    while the endpoint answers others.
-
-    Args:
-        connection: where it is sent.
-        deadline_s: seconds until it is given up.
-    """
-
-    def __init__(self, connection: Connection, deadline_s: float):
-        self._connection = connection
-        self._deadline_s = deadline_s
-        self._now = asyncio.get_running_loop().time
-        self._taken_at = self._now()
-        self._deadline: float | None = None
-        self._failures = 0
-        self._first_failure_at = math.inf
-        self._last: Failure | None = None
-
-    async def send(self, call: Callable[[AsyncOpenAI], Awaitable[R]]) -> R:
-        """What `call` returns, tried again as long as that may help.
-
-        Raises:
-            ModelError: it failed for good, or the deadline passed.
-        """
-        await self._first_turn()
-        held = True
-        connection = self._connection
-        own = 0
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                while True:
-                    answers = connection.answers
-                    outcome = await self._try(call)
-                    if not isinstance(outcome, Failure):
-                        return outcome[0]
-                    connection.limiter.release()
-                    held = False
-                    # While nobody is answered it is the endpoint that is ill, not this request.
-                    own += not outcome.busy and connection.answers > answers
-                    if own >= connection.pace.tries:
-                        raise self._given_up(f"after {own} tries, though it answers others")
-                    connection.usage.add(retried=1)
-                    if not connection.breaker.open:
-                        await asyncio.sleep(connection.pace.wait_s(self._failures) * random.uniform(0.5, 1))
-                    await connection.limiter.acquire(first=True)
-                    held = True
-        except TimeoutError:
-            raise self._given_up(f"within its deadline of {self._deadline_s:g} s") from None
-        finally:
-            if held:
-                connection.limiter.release()
-
-    async def _first_turn(self) -> None:
-        connection = self._connection
-        while True:
-            since = max(self._taken_at, connection.answered_at)
-            until = self._deadline or since + self._deadline_s
-            try:
-                async with asyncio.timeout_at(until):
-                    await connection.limiter.acquire(first=self._deadline is not None)
-                break
-            except TimeoutError:
-                if self._deadline is not None or connection.answered_at <= since:
-                    raise self._given_up(f"within its deadline of {self._deadline_s:g} s") from None
-        if self._deadline is None:
-            self._deadline = max(self._taken_at, connection.answered_at) + self._deadline_s
-
-    async def _try(self, call: Callable[[AsyncOpenAI], Awaitable[R]]) -> tuple[R] | Failure:
-        import openai
-
-        connection = self._connection
-        timeout_s = connection.endpoint.timeout_s
-        async with connection.admitted():
-            started = self._now()
-            try:
-                async with asyncio.timeout(timeout_s):
-                    answer = await call(connection.client())
-            except (openai.OpenAIError, UnusableAnswer, TimeoutError) as error:
-                failure = read_failure(error, timeout_s)
-            else:
-                connection.answered(started, self._now())
-                return (answer,)
-            if not failure.transient:
-                connection.usage.add(**{f"met_{failure.kind}": 1})
-                # The cause would show the request's headers to whoever prints the chain.
-                raise connection.error(failure.said, failure.hint)
-            self._failures += 1
-            self._first_failure_at = min(self._first_failure_at, started)
-            self._last = failure
-            connection.failed(failure, started, self._now())
-            return failure
-
-    def _given_up(self, how: str) -> ModelError:
-        last, connection = self._last, self._connection
-        if last is None:
-            return connection.error(
-                f"The endpoint gave no answer {how}: all requests under way went unanswered",
-                "see that the server runs, raise the endpoint's deadline_s, or lower its concurrency",
-                transient=True,
-            )
-        ago = self._now() - self._first_failure_at
-        since = datetime.datetime.now() - datetime.timedelta(seconds=ago)
-        times = f"{self._failures} failure" + ("s" if self._failures > 1 else "")
-        return connection.error(
-            f"{last.said} ({times} since {since:%H:%M:%S}; given up {how})",
-            f"{last.hint}, or raise the endpoint's deadline_s",
-            transient=True,
-        )
+        return kind(self.shown(what), where=self.endpoint.url, hint=hint, transient=transient)
 
 
 def _key(endpoint: Endpoint) -> str | None:

@@ -14,11 +14,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fundus_r1.errors import ModelError
+
 if TYPE_CHECKING:
     from openai import APIStatusError, OpenAIError
 
 _BUSY = frozenset({429, 503, 529})
 _PASSING = frozenset({408, 409, 425, 429})
+_OWN = frozenset({400, 413, 422})
 _PLAIN_HINT = "check that the address ends in /v1 and speaks OpenAI's API"
 
 
@@ -34,10 +37,16 @@ class Failure:
     hint: str
     """What to do about it, if it stays."""
     transient: bool
+    own: bool = False
+    """The request itself is refused, for its length or for what it says; others may be answered."""
     busy: bool = False
     """The endpoint is there and has too much to do: fewer requests at once are the cure."""
     wait_s: float | None = None
     """Seconds that the endpoint asks to be left alone."""
+
+
+class RefusedRequestError(ModelError):
+    """One request got no answer for a reason of its own; the endpoint may well answer others."""
 
 
 class UnusableAnswer(Exception):  # noqa: N818 - it carries the failure that it is
@@ -113,7 +122,7 @@ def refused(status: int, message: str, headers: Mapping[str, str]) -> Failure:
         hint = "put a valid key into the variable that api_key_env names"
     if status == 404:
         hint = "check the address (it ends in /v1) and the model's id"
-    return Failure(str(status), said, hint, transient=False)
+    return Failure(str(status), said, hint, transient=False, own=status in _OWN)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

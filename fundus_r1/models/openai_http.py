@@ -16,8 +16,10 @@ from fundus_r1.models.answers import bare_json, violation
 from fundus_r1.models.breaker import Pace
 from fundus_r1.models.cache import ResponseCache
 from fundus_r1.models.completions import Completions, Said
-from fundus_r1.models.connection import PACE, Connection, Turn
+from fundus_r1.models.connection import PACE, Connection
+from fundus_r1.models.failures import RefusedRequestError
 from fundus_r1.models.protocol import ChatAnswer, ChatRequest
+from fundus_r1.models.turn import Turn
 from fundus_r1.models.usage import Usage
 from fundus_r1.spec.models import Chat
 from fundus_r1.spec.placement import Endpoint
@@ -59,13 +61,22 @@ class OpenAIChat:
     def complete(self, requests: list[ChatRequest]) -> list[ChatAnswer]:
         """Answers in the order of the requests.
 
+        A request that is refused by itself (for its length, by a content filter) gets an empty answer
+        and is counted; only where no request has been answered at all, the refusal is an error.
+
         Raises:
             ModelError: the endpoint cannot be reached, refused, or gave something that is no
                 answer. An answer against its schema, after one repair, is no error here.
             StoreError: the store refused for good to keep answers.
         """
         try:
-            return list(self._connection.stream(self._answer, requests))
+            outcomes = list(self._connection.stream(self._answer, requests))
+            refused = [outcome for outcome in outcomes if isinstance(outcome, RefusedRequestError)]
+            if refused and len(refused) == len(outcomes) and not self._connection.answers:
+                raise refused[0]
+            self.usage.add(refused=len(refused))
+            nothing = ChatAnswer("", self._completions.model)
+            return [nothing if isinstance(outcome, RefusedRequestError) else outcome for outcome in outcomes]
         finally:
             if self._cache is not None:
                 self._cache.flush()
@@ -76,7 +87,13 @@ class OpenAIChat:
         if self._cache is not None:
             self._cache.close()
 
-    async def _answer(self, turn: Turn, request: ChatRequest) -> ChatAnswer:
+    async def _answer(self, turn: Turn, request: ChatRequest) -> ChatAnswer | RefusedRequestError:
+        try:
+            return await self._asked(turn, request)
+        except RefusedRequestError as refusal:
+            return refusal
+
+    async def _asked(self, turn: Turn, request: ChatRequest) -> ChatAnswer:
         key = self._fingerprint(request) if self._cache is not None else ""
         if self._cache is not None and (kept := await self._cache.find(key)) is not None:
             return ChatAnswer(kept.texts[0], kept.model)

@@ -19,8 +19,10 @@ from fundus_r1.models.answers import bare_json, violation
 from fundus_r1.models.breaker import Pace
 from fundus_r1.models.cache import ResponseCache
 from fundus_r1.models.completions import Completions, Said
-from fundus_r1.models.connection import PACE, Connection, Turn
+from fundus_r1.models.connection import PACE, Connection
+from fundus_r1.models.failures import RefusedRequestError
 from fundus_r1.models.protocol import VisionAnswer, VisionRequest
+from fundus_r1.models.turn import Turn
 from fundus_r1.models.usage import Usage
 from fundus_r1.spec.placement import Endpoint
 from fundus_r1.storage.protocol import Store
@@ -58,9 +60,24 @@ class OpenAIVision:
         self._completions = Completions(self._connection, self.model)
 
     def generate(self, requests: Iterable[VisionRequest]) -> Iterator[VisionAnswer]:
-        """See `models.protocol.VisionModel`."""
+        """See `models.protocol.VisionModel`.
+
+        A request that is refused by itself (for its length, by a content filter) gets empty texts and is
+        counted; where no request has been answered at all, the refusal is raised at the end.
+        """
+        refusal: RefusedRequestError | None = None
+        answered = 0
         try:
-            yield from self._connection.stream(self._ask, requests)
+            for asked, outcome in self._connection.stream(self._ask, requests):
+                if isinstance(outcome, RefusedRequestError):
+                    refusal = refusal or outcome
+                    self.usage.add(refused=1)
+                    yield VisionAnswer(("",) * asked.n, self.model)
+                else:
+                    answered += 1
+                    yield outcome
+            if refusal is not None and not answered and not self._connection.answers:
+                raise refusal
         finally:
             if self._cache is not None:
                 self._cache.flush()
@@ -71,7 +88,15 @@ class OpenAIVision:
         if self._cache is not None:
             self._cache.close()
 
-    async def _ask(self, turn: Turn, request: VisionRequest) -> VisionAnswer:
+    async def _ask(
+        self, turn: Turn, request: VisionRequest
+    ) -> tuple[VisionRequest, VisionAnswer | RefusedRequestError]:
+        try:
+            return request, await self._asked(turn, request)
+        except RefusedRequestError as refusal:
+            return request, refusal
+
+    async def _asked(self, turn: Turn, request: VisionRequest) -> VisionAnswer:
         key = self._fingerprint(request) if self._cache is not None else ""
         if self._cache is not None and (kept := await self._cache.find(key)) is not None:
             return VisionAnswer(kept.texts, kept.model)

@@ -121,7 +121,7 @@ class FindingsScience(Spec):
     """An entry is kept if it has more votes than this."""
     temperature: Annotated[float, Assumed("not published; rollouts must differ to be a vote")] = 1.0
     """Sampling temperature of the rollouts."""
-    max_tokens: Annotated[int, Assumed("not published; room for one line a finding")] = 512
+    max_tokens: Annotated[int, Assumed("not published; room for one line a finding, of up to 72")] = 1024
     """Tokens of a rollout at most."""
     seed: int = 0
     """Of the sampling."""

@@ -30,7 +30,9 @@ def test_one_tries_while_the_others_wait_and_pauses_double() -> None:
         now += pauses[-1]
         assert breaker.wait_s(now) == 0.0
         assert breaker.wait_s(now) == math.inf
-        breaker.failed(now)
+        breaker.failed(now)  # one that was under way before
+        assert breaker.wait_s(now) == math.inf
+        breaker.failed(now, probing=True)
     assert pauses == [1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
     assert breaker.answered()
     assert breaker.wait_s(now) == 0.0 and not breaker.open and breaker.since is None
@@ -56,7 +58,7 @@ def test_never_do_two_try_an_open_circuit_at_once(events: list[str]) -> None:
         elif trying:
             trying -= 1
             if event == "failed":
-                breaker.failed(now)
+                breaker.failed(now, probing=was_open)
             elif event == "answered":
                 breaker.answered()
             else:

@@ -195,12 +195,32 @@ def test_a_request_that_fails_alone_is_given_up_while_others_are_answered(server
     others = threading.Thread(target=go_on_asking)
     others.start()
     try:
-        with pytest.raises(ModelError, match="this image breaks me") as raised:
-            asked.complete([ask("bad"), ask("good")])
+        assert [answer.text for answer in asked.complete([ask("bad"), ask("good")])] == ["", "ok"]
     finally:
         over.set()
         others.join()
-    assert "3 tries, though it answers others" in raised.value.what
+    assert asked.usage.counts()["refused"] == 1
+    assert asked.usage.counts()["met_500"] >= 3
+    asked.close()
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_request_that_is_refused_by_itself_gets_an_empty_answer_and_is_counted(
+    server: Server, status: int
+) -> None:
+    server.by = lambda body: fails(status) if body["messages"][-1]["content"] == "bad" else says("ok")
+    asked = model(server.url)
+    texts = [answer.text for answer in asked.complete([ask("bad"), *[ask("good")] * 3, ask("bad")])]
+    assert texts == ["", "ok", "ok", "ok", ""]
+    assert asked.usage.counts()["refused"] == 2
+    asked.close()
+
+
+def test_a_refusal_is_an_error_where_the_endpoint_answers_nothing(server: Server) -> None:
+    server.by = lambda body: fails(400, "no such field")
+    asked = model(server.url)
+    with pytest.raises(ModelError, match="no such field"):
+        asked.complete([ask("one"), ask("two")])
     asked.close()
 
 

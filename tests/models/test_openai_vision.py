@@ -50,6 +50,18 @@ def test_answers_come_in_the_order_of_the_requests(server: Server) -> None:
     assert asked(model) == []
 
 
+def test_an_image_that_is_refused_by_itself_gets_empty_texts(server: Server) -> None:
+    def reply(body: dict[str, Any]) -> Behaviour:
+        text = body["messages"][0]["content"][1]["text"]
+        return fails(400, "inappropriate image") if text == "bad" else says(text)
+
+    server.by = reply
+    model = vision(server)
+    answers = asked(model, request("a", n=3), request("bad", n=3), request("b", n=3))
+    assert [answer.texts for answer in answers] == [("a",) * 3, ("",) * 3, ("b",) * 3]
+    assert model.usage.counts()["refused"] == 1
+
+
 def test_what_is_sent(server: Server) -> None:
     asked(
         vision(server),
@@ -195,7 +207,7 @@ def test_several_models_must_be_told_apart(server: Server) -> None:
 def test_failures_are_readable(server: Server, status: int, transient: bool, hint: str) -> None:
     server.script = [fails(status, "the server's words")]
     with pytest.raises(ModelError, match=f"status {status}.*the server's words") as caught:
-        asked(vision(server, deadline_s=0.3), *[request("x")] * 2)
+        asked(vision(server, deadline_s=1), *[request("x")] * 2)
     assert caught.value.transient is transient
     assert hint in caught.value.hint
     assert caught.value.where == server.url
