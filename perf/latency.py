@@ -88,8 +88,8 @@ def serve(latency_s: float, n: int, tell: Pipe) -> None:
     asyncio.run(run())
 
 
-def ask_about_images(place: Endpoint, requests: int) -> float:
-    """Seconds for so many requests with five answers each."""
+def ask_about_images(place: Endpoint, requests: int) -> tuple[float, float]:
+    """Seconds, and seconds of this process's CPU, for so many requests with five answers each."""
     model = OpenAIVision(place, "idle")
     image = random.Random(0).randbytes(40_000)
     prompt = "Which of the findings are present? " * 43
@@ -98,28 +98,28 @@ def ask_about_images(place: Endpoint, requests: int) -> float:
         return (VisionRequest(image, prompt, 5, 512, 1.0, seed, SCHEMA) for seed in range(number))
 
     list(model.generate(asked(1)))
-    start = time.perf_counter()
+    start, computed = time.perf_counter(), time.process_time()
     answered = sum(len(answer.texts) for answer in model.generate(asked(requests)))
-    seconds = time.perf_counter() - start
+    seconds, cpu = time.perf_counter() - start, time.process_time() - computed
     model.close()
     assert answered == 5 * requests and not model.usage.counts().get("retried")
-    return seconds
+    return seconds, cpu
 
 
-def ask_texts(place: Endpoint, requests: int) -> float:
-    """Seconds for so many requests of 1,500 characters."""
+def ask_texts(place: Endpoint, requests: int) -> tuple[float, float]:
+    """Seconds, and seconds of this process's CPU, for so many requests of 1,500 characters."""
     model = OpenAIChat(Chat(engine="openai", model="idle"), place)
     asked = [
         ChatRequest("trace", (("user", f"{number} {'why? ' * 300}"),), schema=SCHEMA)
         for number in range(requests)
     ]
     model.complete(asked[:1])
-    start = time.perf_counter()
+    start, computed = time.perf_counter(), time.process_time()
     answered = len(model.complete(asked))
-    seconds = time.perf_counter() - start
+    seconds, cpu = time.perf_counter() - start, time.process_time() - computed
     model.close()
     assert answered == requests and not model.usage.counts().get("retried")
-    return seconds
+    return seconds, cpu
 
 
 def main() -> None:
@@ -136,12 +136,13 @@ def main() -> None:
         server.start()
         try:
             place = Endpoint(url=f"http://127.0.0.1:{here.recv()}/v1", concurrency=given.concurrency)
-            seconds = measure(place, given.requests)
+            seconds, cpu = measure(place, given.requests)
         finally:
             server.terminate()
             server.join()
         print(f"{name}: {given.requests} requests in {seconds:.2f} s, ideal {ideal:.2f} s, "
-              f"ratio {seconds / ideal:.3f} (target {TARGET})", flush=True)  # fmt: skip
+              f"ratio {seconds / ideal:.3f} (target {TARGET}); "
+              f"{1000 * cpu / given.requests:.2f} ms of CPU a request", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from fundus_r1.models.answers import is_foreign
 from fundus_r1.models.connection import Connection
-from fundus_r1.models.failures import completion, words
+from fundus_r1.models.failures import Failure, UnusableAnswer, checked, completion
 from fundus_r1.models.turn import Turn
 
 if TYPE_CHECKING:
-    from openai import APIStatusError, AsyncOpenAI
+    import httpx
 
 Body = dict[str, Any]
 
@@ -62,7 +62,7 @@ class Completions:
         """
         form = {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": True}}
 
-        async def post(client: AsyncOpenAI) -> dict[str, Any]:
+        async def post(client: httpx.AsyncClient) -> dict[str, Any]:
             while True:
                 sent = {"model": self.model, **body}
                 if schema is not None and self._structured:
@@ -70,10 +70,10 @@ class Completions:
                 if not self._several:
                     sent.pop("n", None)
                 try:
-                    # The client's own reading of an answer takes longer than all else that is done for it.
-                    return completion(await client.post("/chat/completions", body=sent, cast_to=bytes))
-                except _refusals() as error:
-                    if not self._does_without(error, sent):
+                    response = await client.post("/chat/completions", json=sent)
+                    return completion(checked(response))
+                except UnusableAnswer as answer:
+                    if not self._does_without(answer.failure, sent):
                         raise
 
         value = await turn.send(post)
@@ -82,12 +82,14 @@ class Completions:
         model = value.get("model")
         return Said(texts, model if isinstance(model, str) and model else self.model)
 
-    def _does_without(self, error: APIStatusError, sent: Body) -> bool:
+    def _does_without(self, failure: Failure, sent: Body) -> bool:
         """Whether the endpoint refused a field that can be left out; it is from now on."""
-        if "response_format" in sent and _UNKNOWN_FORMAT.search(words(error)):
+        if failure.kind not in ("400", "422"):
+            return False
+        if "response_format" in sent and _UNKNOWN_FORMAT.search(failure.said):
             self._structured = False
             return True
-        if sent.get("n", 1) > 1 and (getattr(error, "param", None) == "n" or _UNKNOWN_N.search(words(error))):
+        if sent.get("n", 1) > 1 and (failure.param == "n" or _UNKNOWN_N.search(failure.said)):
             self._several = False
             return True
         return False
@@ -105,12 +107,6 @@ class Completions:
                 if isinstance(tokens.get(name), int)
             },
         )
-
-
-def _refusals() -> tuple[type[APIStatusError], ...]:
-    import openai
-
-    return openai.BadRequestError, openai.UnprocessableEntityError
 
 
 def _text(message: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ import asyncio
 import logging
 import math
 import os
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -22,14 +23,14 @@ from typing import TYPE_CHECKING, TypeVar
 from fundus_r1.errors import ModelError
 from fundus_r1.models.background import BackgroundLoop
 from fundus_r1.models.breaker import Breaker, Pace
-from fundus_r1.models.failures import Failure
+from fundus_r1.models.failures import Failure, read_failure
 from fundus_r1.models.limiter import Limiter
 from fundus_r1.models.turn import Turn
 from fundus_r1.models.usage import Usage
 from fundus_r1.spec.placement import Endpoint
 
 if TYPE_CHECKING:
-    from openai import AsyncOpenAI
+    import httpx
 
 I = TypeVar("I")  # noqa: E741
 O = TypeVar("O")  # noqa: E741
@@ -67,7 +68,8 @@ class Connection:
         self.answered_at = -math.inf
         self._key = _key(endpoint)
         self._loop = BackgroundLoop("model-endpoint")
-        self._clients: deque[AsyncOpenAI] = deque()
+        self._clients: deque[httpx.AsyncClient] = deque()
+        self._opening = threading.Lock()
         self._left_alone_until = -math.inf
         self._news = asyncio.Event()
 
@@ -84,11 +86,10 @@ class Connection:
         Raises:
             ModelError: an item got no answer; says what the endpoint said, and never the key.
         """
-        import openai  # noqa: F401 - here, so that loading it counts against nobody's deadline
-
         failed: Future[O] = Future()
         running: deque[Future[O]] = deque()
         source = iter(items)
+        opened = False
 
         def note(done: Future[O]) -> None:
             if not done.cancelled() and (error := done.exception()) and not failed.done():
@@ -104,6 +105,9 @@ class Connection:
                         item = next(source)
                     except StopIteration:
                         break
+                    if not opened:
+                        self._open()
+                        opened = True
                     running.append(self._loop.submit(one(item)))
                     running[-1].add_done_callback(note)
                 if not running:
@@ -117,28 +121,37 @@ class Connection:
             for unfinished in running:
                 unfinished.cancel()
 
-    def client(self) -> AsyncOpenAI:
-        """One of the clients, in turn; to be asked for in the connection's loop only, to which they belong.
+    def _open(self) -> None:
+        """Makes the clients; here and not with the first request, whose time it is not.
 
-        A pool looks at all its connections for each request, so there are several small ones.
+        A pool looks at all its connections for each request, so there are several small ones. Redirections
+        are not followed: the key belongs to this address.
         """
-        if not self._clients:
-            import openai
+        import httpx
 
-            # The pool is of httpx or httpx2, as this version of the client has it. The limiter is the bound.
-            limits = type(openai.DEFAULT_CONNECTION_LIMITS)(
-                max_connections=None, max_keepalive_connections=2 * _POOL
-            )
+        with self._opening:
+            if self._clients:
+                return
+            # How many requests there are is the limiter's to say, and how long they take the turn's.
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=2 * _POOL)
+            trusted = httpx.create_ssl_context()
             for _ in range(-(-self.endpoint.concurrency // _POOL)):
-                client = openai.AsyncOpenAI(
-                    base_url=self.endpoint.url,
-                    api_key=self._key or "none",
-                    timeout=self.endpoint.timeout_s,
-                    max_retries=0,
-                    http_client=openai.DefaultAsyncHttpxClient(limits=limits),
-                )
-                self._loop.at_close(client.close)
+                try:
+                    client = httpx.AsyncClient(
+                        base_url=self.endpoint.url,
+                        headers={"Authorization": f"Bearer {self._key}"} if self._key else None,
+                        timeout=None,
+                        limits=limits,
+                        verify=trusted,
+                    )
+                except httpx.InvalidURL as error:
+                    failure = read_failure(error, self.endpoint.timeout_s)
+                    raise self.error(failure.said, failure.hint) from error
+                self._loop.at_close(client.aclose)
                 self._clients.append(client)
+
+    def client(self) -> httpx.AsyncClient:
+        """One of the clients, in turn; to be used in the connection's loop only."""
         self._clients.rotate()
         return self._clients[0]
 
@@ -220,10 +233,11 @@ class Connection:
 def _key(endpoint: Endpoint) -> str | None:
     if endpoint.api_key_env is None:
         return None
-    key = os.environ.get(endpoint.api_key_env)
-    if not key:
+    # A secret that was read from a file often ends with a line break.
+    key = os.environ.get(endpoint.api_key_env, "").strip()
+    if not key or not (key.isascii() and key.isprintable()):
         raise ModelError(
-            f"The variable {endpoint.api_key_env} holds no key",
+            f"The variable {endpoint.api_key_env} holds no key" + (" that can be sent" if key else ""),
             where=endpoint.url,
             hint=f"set {endpoint.api_key_env}, or leave api_key_env out for a server without keys",
         )

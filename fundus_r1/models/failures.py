@@ -11,13 +11,13 @@ import datetime
 import email.utils
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fundus_r1.errors import ModelError
 
 if TYPE_CHECKING:
-    from openai import APIStatusError, OpenAIError
+    import httpx
 
 _BUSY = frozenset({429, 503, 529})
 _PASSING = frozenset({408, 409, 425, 429})
@@ -43,6 +43,8 @@ class Failure:
     """The endpoint is there and has too much to do: fewer requests at once are the cure."""
     wait_s: float | None = None
     """Seconds that the endpoint asks to be left alone."""
+    param: str = ""
+    """The field of the request that the endpoint names as the reason."""
 
 
 class RefusedRequestError(ModelError):
@@ -50,25 +52,25 @@ class RefusedRequestError(ModelError):
 
 
 class UnusableAnswer(Exception):  # noqa: N818 - it carries the failure that it is
-    """An answer arrived, with a good status, and is none."""
+    """An answer arrived, and is none."""
 
     def __init__(self, failure: Failure):
         super().__init__(failure.said)
         self.failure = failure
 
 
-def read_failure(error: OpenAIError | UnusableAnswer | TimeoutError, timeout_s: float) -> Failure:
+def read_failure(error: Exception, timeout_s: float) -> Failure:
     """The failure that an exception of one try stands for.
 
     Args:
-        error: as raised by the client, by `completion`, or by `asyncio.timeout`.
+        error: `UnusableAnswer`, `TimeoutError`, or an ``httpx.HTTPError`` or ``httpx.InvalidURL``.
         timeout_s: of one try, for the message.
     """
-    import openai
+    import httpx
 
     if isinstance(error, UnusableAnswer):
         return error.failure
-    if isinstance(error, openai.APITimeoutError | TimeoutError):
+    if isinstance(error, httpx.TimeoutException | TimeoutError):
         return Failure(
             "timeout",
             f"The endpoint did not answer within {timeout_s:g} s",
@@ -76,32 +78,39 @@ def read_failure(error: OpenAIError | UnusableAnswer | TimeoutError, timeout_s: 
             transient=True,
             busy=True,
         )
-    if isinstance(error, openai.APIConnectionError):
-        return _unconnected(error.__cause__ or error)
-    if isinstance(error, openai.APIStatusError):
-        return refused(error.status_code, words(error), error.response.headers)
-    return _no_completion(str(error))
-
-
-def words(error: APIStatusError) -> str:
-    """What the endpoint itself said of a status."""
-    said = error.body.get("message") if isinstance(error.body, dict) else None
-    return said if isinstance(said, str) else error.message
-
-
-def _unconnected(cause: BaseException) -> Failure:
-    name = type(cause).__name__
-    if name in ("ConnectError", "ConnectTimeout"):
-        said = f"The endpoint cannot be reached: {cause}"
+    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+        said = f"The endpoint's address is none: {error}"
+        return Failure("no_completion", said, "write it as http(s)://host:port/v1", transient=False)
+    if isinstance(error, httpx.ConnectError):
+        said = f"The endpoint cannot be reached: {error}"
         return Failure("connect", said, "check the address and that the server runs", transient=True)
-    if name == "UnsupportedProtocol":
-        return Failure("no_completion", f"The endpoint has no address: {cause}", _PLAIN_HINT, transient=False)
     return Failure(
         "reset",
-        f"The endpoint's connection broke: {cause or name}",
+        f"The endpoint's connection broke: {str(error) or type(error).__name__}",
         "see what the server's log says at this time",
         transient=True,
     )
+
+
+def checked(response: httpx.Response) -> bytes:
+    """The body of an answer with a good status.
+
+    Raises:
+        UnusableAnswer: the endpoint refused.
+    """
+    if response.status_code == 200:
+        return response.content
+    said, param = response.text.strip() or response.reason_phrase, ""
+    try:
+        told = response.json()
+    except ValueError:
+        told = None
+    if isinstance(told, dict):
+        # OpenAI's form, and that of servers which put the fields at the top.
+        error = told["error"] if isinstance(told.get("error"), dict) else told
+        said = error["message"] if isinstance(error.get("message"), str) else said
+        param = str(error.get("param") or "")
+    raise UnusableAnswer(replace(refused(response.status_code, said, response.headers), param=param))
 
 
 def refused(status: int, message: str, headers: Mapping[str, str]) -> Failure:
@@ -118,6 +127,8 @@ def refused(status: int, message: str, headers: Mapping[str, str]) -> Failure:
         busy = status in _BUSY
         return Failure(str(status), said, hint, transient=True, busy=busy, wait_s=retry_after(headers))
     hint = "check that the model takes such a request, and one of this length"
+    if status < 400:
+        hint = "write the address that the endpoint really has: the key is not sent after a redirection"
     if status in (401, 403):
         hint = "put a valid key into the variable that api_key_env names"
     if status == 404:
@@ -178,6 +189,19 @@ def completion(data: bytes) -> dict[str, Any]:
     if not isinstance(choices, list) or not all(_is_choice(choice) for choice in choices):
         raise UnusableAnswer(_no_completion(f"it has the fields {', '.join(sorted(value)) or 'none'}"))
     return value
+
+
+def model_names(data: bytes) -> list[str]:
+    """The ids in a list of models.
+
+    Raises:
+        UnusableAnswer: it is no such list.
+    """
+    try:
+        return [str(model["id"]) for model in json.loads(data)["data"]]
+    except (ValueError, TypeError, KeyError) as error:
+        said = f"The endpoint's answer is no list of models: {data[:60]!r}"
+        raise UnusableAnswer(Failure("no_completion", said, _PLAIN_HINT, transient=False)) from error
 
 
 def _is_choice(choice: Any) -> bool:

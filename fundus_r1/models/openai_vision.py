@@ -20,7 +20,7 @@ from fundus_r1.models.breaker import Pace
 from fundus_r1.models.cache import ResponseCache
 from fundus_r1.models.completions import Completions, Said
 from fundus_r1.models.connection import PACE, Connection
-from fundus_r1.models.failures import RefusedRequestError
+from fundus_r1.models.failures import RefusedRequestError, checked, model_names
 from fundus_r1.models.protocol import VisionAnswer, VisionRequest
 from fundus_r1.models.turn import Turn
 from fundus_r1.models.usage import Usage
@@ -28,7 +28,7 @@ from fundus_r1.spec.placement import Endpoint
 from fundus_r1.storage.protocol import Store
 
 if TYPE_CHECKING:
-    from openai import AsyncOpenAI
+    import httpx
 
 _WHO_S = 10.0
 """Seconds in which the endpoint must say which model it serves."""
@@ -130,8 +130,8 @@ class OpenAIVision:
         return fingerprint({"kind": "vision", "model": self.model, "image": sha256(request.image), **fields})
 
     def _only_model(self) -> str:
-        async def served(client: AsyncOpenAI) -> list[str]:
-            return [model.id async for model in client.models.list()]
+        async def served(client: httpx.AsyncClient) -> list[str]:
+            return model_names(checked(await client.get("/models")))
 
         async def ask(turn: Turn, _: None) -> list[str]:
             return await turn.send(served)

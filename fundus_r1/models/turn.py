@@ -18,7 +18,7 @@ from fundus_r1.errors import ModelError
 from fundus_r1.models.failures import Failure, RefusedRequestError, UnusableAnswer, read_failure
 
 if TYPE_CHECKING:
-    from openai import AsyncOpenAI
+    import httpx
 
     from fundus_r1.models.connection import Connection
 
@@ -46,7 +46,7 @@ class Turn:
         self._first_failure_at = math.inf
         self._last: Failure | None = None
 
-    async def send(self, call: Callable[[AsyncOpenAI], Awaitable[R]]) -> R:
+    async def send(self, call: Callable[[httpx.AsyncClient], Awaitable[R]]) -> R:
         """What `call` returns, tried again as long as that may help.
 
         Raises:
@@ -96,8 +96,8 @@ class Turn:
         if self._deadline is None:
             self._deadline = max(self._taken_at, connection.answered_at) + self._deadline_s
 
-    async def _try(self, call: Callable[[AsyncOpenAI], Awaitable[R]]) -> tuple[R] | Failure:
-        import openai
+    async def _try(self, call: Callable[[httpx.AsyncClient], Awaitable[R]]) -> tuple[R] | Failure:
+        import httpx
 
         connection = self._connection
         timeout_s = connection.endpoint.timeout_s
@@ -106,7 +106,7 @@ class Turn:
             try:
                 async with asyncio.timeout(timeout_s):
                     answer = await call(connection.client())
-            except (openai.OpenAIError, UnusableAnswer, TimeoutError) as error:
+            except (httpx.HTTPError, httpx.InvalidURL, UnusableAnswer, TimeoutError) as error:
                 failure = read_failure(error, timeout_s)
             else:
                 connection.answered(started, self._now())

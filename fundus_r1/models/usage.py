@@ -17,6 +17,7 @@ class Usage:
     - ``sent``: completions that arrived; ``retried``: further tries after a failure; ``repaired``: answers
       against their schema, or empty, that were asked for again; ``refilled``: answers asked for one by one
       because a server gave fewer than the ``n`` of a request;
+    - ``refused``: requests that the endpoint refused by themselves and that got an empty answer;
     - ``invalid``: texts still against their schema, or empty, that were handed on; ``empty``: texts without a
       character; ``foreign``: texts mostly in another script than the prompts';
     - ``prompt_tokens`` and ``completion_tokens``, where the server tells them;

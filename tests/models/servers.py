@@ -88,7 +88,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         models = [{"id": model, "object": "model"} for model in self.owner.models]
-        self.reply(200, {"object": "list", "data": models})
+        listed = {"object": "list", "data": models}
+        self.reply(200, listed if self.path == "/v1/models" else b"<html>a page</html>")
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

@@ -113,6 +113,46 @@ def test_a_wrong_key_is_never_shown(
     assert KEY not in caplog.text
 
 
+def test_a_key_never_follows_a_redirection(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_KEY", KEY)
+    elsewhere = Server()
+    try:
+        server.script = [fails(307, location=f"{elsewhere.url}/chat/completions")]
+        with pytest.raises(ModelError, match="status 307") as raised:
+            model(server, api_key_env="TEST_KEY").complete([ask()])
+        assert "address" in raised.value.hint and not raised.value.transient
+        assert elsewhere.seen == []
+    finally:
+        elsewhere.close()
+
+
+def test_the_line_break_after_a_key_is_no_part_of_it(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_KEY", f"{KEY}\n")
+    model(server, api_key_env="TEST_KEY").complete([ask()])
+    assert server.keys == [f"Bearer {KEY}"]
+    monkeypatch.setenv("TEST_KEY", f"{KEY}\nX-Other: 1")
+    with pytest.raises(ModelError, match="TEST_KEY holds no key that can be sent") as raised:
+        model(server, api_key_env="TEST_KEY")
+    assert KEY not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["localhost:8000/v1", "http://[::1/v1", ""])
+def test_an_address_that_is_none_is_a_permanent_error(url: str) -> None:
+    asked = OpenAIChat(Chat(engine="openai", model="m"), Endpoint(url=url, deadline_s=60))
+    with pytest.raises(ModelError, match="address is none") as raised:
+        asked.complete([ask()])
+    assert not raised.value.transient
+
+
+@pytest.mark.parametrize(
+    "body", [{"error": {"message": "no room"}}, {"message": "no room", "object": "error"}, b"no room"]
+)
+def test_the_endpoints_own_words_are_told_whatever_their_form(server: Server, body: Any) -> None:
+    server.script = [lambda handler, _: handler.reply(404, body)]
+    with pytest.raises(ModelError, match="status 404: no room"):
+        model(server).complete([ask()])
+
+
 def test_a_key_that_is_not_set_is_an_error_before_anything_is_asked(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -200,6 +200,12 @@ def test_several_models_must_be_told_apart(server: Server) -> None:
         OpenAIVision(Endpoint(url=server.url))
 
 
+def test_a_page_instead_of_a_list_of_models_is_a_permanent_error(server: Server) -> None:
+    with pytest.raises(ModelError, match="no list of models") as caught:
+        OpenAIVision(Endpoint(url=server.url.removesuffix("/v1") + "/page"))
+    assert not caught.value.transient and "/v1" in caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("status", "transient", "hint"),
     [(401, False, "key"), (404, False, "/v1"), (400, False, "such a request"), (503, True, "later")],
@@ -207,7 +213,7 @@ def test_several_models_must_be_told_apart(server: Server) -> None:
 def test_failures_are_readable(server: Server, status: int, transient: bool, hint: str) -> None:
     server.script = [fails(status, "the server's words")]
     with pytest.raises(ModelError, match=f"status {status}.*the server's words") as caught:
-        asked(vision(server, deadline_s=1), *[request("x")] * 2)
+        asked(vision(server, deadline_s=2 if transient else 60), *[request("x")] * 2)
     assert caught.value.transient is transient
     assert hint in caught.value.hint
     assert caught.value.where == server.url
