@@ -89,7 +89,6 @@ class Connection:
         failed: Future[O] = Future()
         running: deque[Future[O]] = deque()
         source = iter(items)
-        opened = False
 
         def note(done: Future[O]) -> None:
             if not done.cancelled() and (error := done.exception()) and not failed.done():
@@ -105,9 +104,7 @@ class Connection:
                         item = next(source)
                     except StopIteration:
                         break
-                    if not opened:
-                        self._open()
-                        opened = True
+                    self._open()
                     running.append(self._loop.submit(one(item)))
                     running[-1].add_done_callback(note)
                 if not running:

@@ -12,7 +12,9 @@ may meet its own work and report a conflict: whoever needs to know looks whether
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import os
 import random
 import time
@@ -194,10 +196,11 @@ class S3Store:
         is the only place that does.
         """
         name = self._name(key)
+        headers = conditions | ({} if body is None else {"Content-MD5": _md5(body)})
         answer = self._patiently(
             key,
             # The client adds to the headers it is given.
-            lambda: self._client._execute(method, self.bucket, name, body=body, headers=dict(conditions)),
+            lambda: self._client._execute(method, self.bucket, name, body=body, headers=dict(headers)),
         )
         return answer.data, answer.headers.get("etag", "").strip('"')
 
@@ -300,6 +303,11 @@ class S3Store:
         finally:
             answer.close()
             answer.release_conn()
+
+
+def _md5(body: bytes) -> str:
+    """Without it SeaweedFS keeps an empty object where a client was killed before it had sent the body."""
+    return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
 
 
 def _client(endpoint: str, credentials: Credentials, region: str) -> Minio:
