@@ -139,7 +139,8 @@ class PartSet:
             try:
                 self._known[part] = Manifest.model_validate_json(data)
             except ValidationError as error:
-                raise self._damaged(part, "The manifest of a part cannot be read") from error
+                what = f"The manifest of a part cannot be read: {len(data)} bytes, {data[:60]!r}"
+                raise self._damaged(part, what) from error
         return self._known[part]
 
     def _manifest(self, part: int) -> Manifest:

@@ -73,6 +73,7 @@ def test_it_closes_without_a_trace_and_opens_again(folder, capfd):
     import torch
 
     here, set_threads, threads = psutil.Process(), torch.set_num_threads, torch.get_num_threads()
+    before = set(here.children(recursive=True))
     said = []
     for _ in range(2):
         model = VllmVision(folder, ENGINE, model_name="tiny")
@@ -80,7 +81,7 @@ def test_it_closes_without_a_trace_and_opens_again(folder, capfd):
         said.append(texts(model, request()))
         model.close()
         model.close()
-        assert here.children(recursive=True) == []
+        assert set(here.children(recursive=True)) <= before
         assert not torch.distributed.is_initialized()
         assert torch.set_num_threads is set_threads and torch.get_num_threads() == threads
     assert said[0] == said[1]
