@@ -268,8 +268,16 @@ def test_the_server_ends_with_its_host(tmp_path: Path, signum: int) -> None:
     finally:
         host.kill()
         host.stdout.close()
-    with LocalS3(tmp_path):  # the lock went with it
-        pass
+    # The lock goes with the last of its threads, a moment after the process itself.
+    assert wait_until(lambda: opens(tmp_path))
+
+
+def opens(folder: Path) -> bool:
+    try:
+        with LocalS3(folder):
+            return True
+    except MachineError:
+        return False
 
 
 @pytest.fixture
