@@ -198,6 +198,11 @@ class Knowledge(Row):
     """The id of the writer that answered; ``reviewed`` where a person gave the entry, ``none`` where there
     was no passage. Without a record (`Uncovered`) description and groups are empty."""
 
+    @property
+    def covered(self) -> bool:
+        """Whether anything is known of y on m that an image could be held against."""
+        return bool(self.required or self.supportive or self.absent)
+
 
 class Uncovered(Row):
     """A (label, modality) whose vocabulary is empty, and why."""

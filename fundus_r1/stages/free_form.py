@@ -2,7 +2,8 @@
 
 They are the paper's baseline. Its model sees no findings and no knowledge. The unit of work is a part
 of the index, whose images are read one part at a time and only where a trace is wanted; a try that
-died is not paid for twice. The model is loaded when the first image is to be looked at.
+died is not paid for twice. A model in process is loaded when the first image is to be looked at; one
+that needs an endpoint is opened at once, so that a missing address or key is told before any work.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from fundus_r1.progress import Progress
 from fundus_r1.prompts.free import free_question
 from fundus_r1.prompts.material import Material
 from fundus_r1.rows import Sample, Trace
-from fundus_r1.spec.models import VisionRef
+from fundus_r1.spec.models import ServedModel, VisionRef
 from fundus_r1.spec.science import TracesScience
 from fundus_r1.stages.base import Context
+from fundus_r1.stages.material import as_trace
 from fundus_r1.storage.lines import json_lines
 from fundus_r1.storage.output import StageOutput
 from fundus_r1.storage.parts import PartSet
@@ -35,25 +37,33 @@ class FreeForm:
         ctx: of the running stage; its inputs hold index.
         ref: the vision model.
         science: how it is asked.
+        materials: what traces are wanted of; the same in every try of the same fingerprint, in the
+            order of the index. The model is not opened for none.
+
+    Raises:
+        ModelError: the model needs an endpoint or a key and has none.
     """
 
-    def __init__(self, ctx: Context[Any], ref: VisionRef, science: TracesScience):
+    def __init__(
+        self, ctx: Context[Any], ref: VisionRef, science: TracesScience, materials: Sequence[Material]
+    ):
         self._ctx = ctx
         self._ref = ref
         self._science = science
         self._index = ctx.inputs["index"]
+        self._materials = materials
         self._model: VisionModel | None = None
+        if materials and (ctx.placement.endpoints.free_form or isinstance(ref, ServedModel)):
+            self._opened()
 
-    def compose(self, materials: Sequence[Material]) -> list[Trace]:
+    def compose(self) -> list[Trace]:
         """One trace for each triplet, in order.
-
-        Args:
-            materials: the same in every try of the same fingerprint, in the order of the index.
 
         Raises:
             ModelError: the model cannot be had, or failed.
             StageError: an image is not in the index.
         """
+        materials = self._materials
         if not materials:
             return []
         wanted: dict[str, list[Material]] = defaultdict(list)
@@ -82,8 +92,7 @@ class FreeForm:
         finally:
             if self._model is not None:
                 self._model.close()
-        lines = (line for part in range(len(names)) for line in parts.read(part).splitlines())
-        made = {row.triplet_id: row for row in map(Trace.model_validate_json, lines)}
+        made = {row.triplet_id: row for part in range(len(names)) for row in parts.rows(part, Trace)}
         return [made[material.triplet.triplet_id] for material in materials]
 
     def counts(self) -> dict[str, int]:
@@ -100,17 +109,7 @@ class FreeForm:
         asked = [material for sample_id in images for material in wanted[sample_id]]
         requests = (self._request(material, images[material.triplet.sample_id]) for material in asked)
         for material, answer in zip(asked, self._opened().generate(requests), strict=True):
-            yield Trace(
-                triplet_id=material.triplet.triplet_id,
-                sample_id=material.triplet.sample_id,
-                label=material.triplet.label,
-                modality=material.triplet.modality,
-                mode="free",
-                findings=material.present,
-                source=material.source,
-                text=answer.texts[0].strip(),
-                model=answer.model,
-            )
+            yield as_trace(material, "free", answer.texts[0], answer.model)
 
     def _request(self, material: Material, image: bytes) -> VisionRequest:
         return VisionRequest(

@@ -1,9 +1,9 @@
 """Stage 4, ``traces``: a reasoning trace for each triplet (paper, Sec. 3.2.3).
 
-Each triplet whose image has findings gets one. In the paper's mode the writer composes it from VF(x)
-and D[y, m]; in mode ``free`` a vision model does from the image, which is the paper's baseline
-(`stages.free_form`). Whatever was said is kept as it is: whether it is any good is the next stage's
-question, and an answer of no use costs one trace.
+Each triplet whose image has findings, and of whose label something is known, gets one. In the paper's
+mode the writer composes it from VF(x) and D[y, m]; in mode ``free`` a vision model does from the image,
+which is the paper's baseline (`stages.free_form`). Whatever was said is kept as it is: whether it is any
+good is the next stage's question, and an answer of no use costs one trace.
 
 ``free.jsonl`` has one free-form trace of each image with masks, of its first triplet, so that both
 columns of Tab. 6 can be measured.
@@ -24,7 +24,7 @@ from fundus_r1.spec.science import TracesScience
 from fundus_r1.stages.base import Context, Counts, Result, Stage
 from fundus_r1.stages.batches import in_batches
 from fundus_r1.stages.free_form import FreeForm
-from fundus_r1.stages.material import gather
+from fundus_r1.stages.material import as_trace, gather
 from fundus_r1.stages.writing import Writer, open_writer
 
 
@@ -47,20 +47,6 @@ def _select(science: Science) -> TracesSlice:
     )
 
 
-def _trace(material: Material, text: str, model: str) -> Trace:
-    return Trace(
-        triplet_id=material.triplet.triplet_id,
-        sample_id=material.triplet.sample_id,
-        label=material.triplet.label,
-        modality=material.triplet.modality,
-        mode="knowledge",
-        findings=material.present,
-        source=material.source,
-        text=text.strip(),
-        model=model,
-    )
-
-
 def _by_knowledge(ctx: Context[TracesSlice], materials: Sequence[Material], writer: Writer) -> list[Trace]:
     def compose(batch: Sequence[Material]) -> list[Trace]:
         requests = [
@@ -71,7 +57,7 @@ def _by_knowledge(ctx: Context[TracesSlice], materials: Sequence[Material], writ
         ]
         answers = writer.model.complete(requests)
         return [
-            _trace(material, answer.text, answer.model)
+            as_trace(material, "knowledge", answer.text, answer.model)
             for material, answer in zip(batch, answers, strict=True)
         ]
 
@@ -106,6 +92,11 @@ def run(ctx: Context[TracesSlice]) -> Result:
     """Writes ``traces.jsonl``, in the order of the triplets, and ``free.jsonl``."""
     science = ctx.science
     materials = gather(ctx.inputs)
+    masked = _masked(materials)
+    composer: FreeForm | None = None
+    if science.free_form is not None:
+        # Before the writer is paid for days of traces: the baseline must not fail for want of an endpoint.
+        composer = FreeForm(ctx, science.free_form, science.traces, masked if science.writer else materials)
     traces: list[Trace] = []
     used: dict[str, int] = {}
     if science.writer is not None and materials:
@@ -113,18 +104,18 @@ def run(ctx: Context[TracesSlice]) -> Result:
         traces = _by_knowledge(ctx, materials, writer)
         used |= writer.counts()
     free: list[Trace] = []
-    if science.free_form is not None:
-        whole = science.writer is None
-        composer = FreeForm(ctx, science.free_form, science.traces)
-        free = composer.compose(materials if whole else _masked(materials))
+    if composer is not None:
+        free = composer.compose()
         used |= composer.counts()
-        if whole:
-            shown = {material.triplet.triplet_id for material in _masked(materials)}
-            traces, free = free, [trace for trace in free if trace.triplet_id in shown]
+    if science.writer is None:
+        shown = {material.triplet.triplet_id for material in masked}
+        traces, free = free, [trace for trace in free if trace.triplet_id in shown]
     ctx.output.write_rows("traces.jsonl", traces)
     ctx.output.write_rows("free.jsonl", free)
+    triplets = ctx.inputs["index"].record.files["triplets.jsonl"].rows or 0
     counts: Counts = {
-        "triplets": ctx.inputs["index"].record.files["triplets.jsonl"].rows,
+        "triplets": triplets,
+        "without_material": triplets - len(materials),
         "traces": len(traces),
         "from_masks": sum(trace.source == "pixel" for trace in traces),
         "malformed": _malformed(traces),
@@ -137,7 +128,7 @@ def run(ctx: Context[TracesSlice]) -> Result:
 STAGE = Stage(
     name="traces",
     summary="Composes a reasoning trace for each question from the image's findings and the knowledge.",
-    revision=2,
+    revision=3,
     after=("index", "knowledge", "findings"),
     slice_type=TracesSlice,
     select=_select,

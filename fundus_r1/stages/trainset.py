@@ -137,6 +137,8 @@ def run(ctx: Context[TrainsetSlice]) -> Result:
     texts = {
         f"{row.label}|{row.modality}": row.description
         for row in ctx.inputs["knowledge"].read_rows("knowledge.jsonl", Knowledge)
+        # Against nothing no rollout can be judged: such an answer has no D[y^, m].
+        if row.covered
     }
     ctx.output.write_json("knowledge_texts.json", texts)
     validation = sum(row.split is Split.VALIDATION for row in conversations)
@@ -153,7 +155,7 @@ def run(ctx: Context[TrainsetSlice]) -> Result:
 STAGE = Stage(
     name="trainset",
     summary="Turns accepted traces into SFT conversations and GRPO prompts for the setup.",
-    revision=1,
+    revision=2,
     after=("index", "knowledge", "findings", "traces", "quality"),
     slice_type=TrainsetSlice,
     select=lambda science: TrainsetSlice(

@@ -120,6 +120,15 @@ class World:
         self.put("knowledge", lambda writer: writer.write_rows("knowledge.jsonl", known))
         self.put("findings", lambda writer: writer.write_rows("findings.jsonl", self.findings))
 
+    def forget(self, label: str) -> None:
+        """Leaves nothing known of a label, as where no source has a passage on it."""
+        nothing = {"description": "", "required": (), "supportive": (), "absent": ()}
+        rows = [
+            row.model_copy(update=nothing) if row.label == label else row
+            for row in self.outputs["knowledge"].read_rows("knowledge.jsonl", Knowledge)
+        ]
+        self.put("knowledge", lambda writer: writer.write_rows("knowledge.jsonl", rows))
+
     def context(self, stage: Stage[Any], science: Science) -> Context[Any]:
         chosen = stage.select(science)
         before = {name: self.outputs[name].record.fingerprint for name in stage.after}

@@ -258,3 +258,14 @@ def test_a_real_model_looks_at_each_image_and_its_garbage_is_kept_and_rejected(
     assert [row.sample_id for row in free] == masked(world)[: len(free)] and len(free) == 5
     assert all(row.text for row in free) and output.record.counts["free_malformed"] == len(free)
     assert output.record.models["free_form"] == model_id(TinyModel(hidden=64, layers=2))
+
+
+def test_a_baseline_without_an_endpoint_is_told_before_the_writer_is_asked(
+    world: Any, science: Science, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "open_chat", None)
+    tree = with_traces(science, baseline=True).model_dump()
+    tree["models"]["free_form"] = {"kind": "served", "name": "somebody/some-model"}
+    with pytest.raises(ModelError, match="no endpoint is given") as refused:
+        world.run(STAGE, Science.model_validate(tree))
+    assert refused.value.where == "placement.endpoints.free_form"

@@ -139,3 +139,17 @@ def test_without_an_accepted_trace_the_error_says_why(checked: Any, science: Sci
         assert "incorrect_finding 81, format 3" in caught.value.where and caught.value.hint
     assert checked.run(STAGE, setup(science, "A")).record.counts["conversations"] == 0
     assert checked.run(STAGE, setup(science, "D", answers="all", prompts="all")).record.counts["prompts"]
+
+
+def test_a_label_of_which_nothing_is_known_has_no_trace_and_nothing_to_be_judged_against(
+    world: Any, science: Science
+) -> None:
+    world.forget("no_dr")
+    traces = world.run(TRACES, science)
+    kept = [row.triplet_id for row in world.triplets if row.label != "no_dr"]
+    assert [row.triplet_id for row in traces.read_rows("traces.jsonl", Trace)] == kept
+    assert traces.record.counts["without_material"] == len(world.triplets) - len(kept) > 0
+    verdicts = world.run(QUALITY, science).read_rows("verdicts.jsonl", Verdict)
+    assert [row.triplet_id for row in verdicts] == kept
+    texts = world.run(STAGE, science).read_json("knowledge_texts.json")
+    assert set(texts) == {"mild_npdr|CFP", "moderate_npdr|CFP"}
