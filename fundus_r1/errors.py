@@ -62,3 +62,7 @@ class StageError(FundusError):
 
 class MachineError(FundusError):
     """The machine lacks something: disk, memory, a port, a program."""
+
+
+class ClusterError(FundusError):
+    """Kubeflow Pipelines refused something, or could not be reached."""

@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
@@ -68,21 +69,48 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def differences(old: Any, new: Any, at: str = "") -> list[str]:
-    """What differs between two values, one line a field: ``a.b: 1 -> 2``."""
+class Absent(enum.Enum):
+    """Stands for a field that one of two values does not have."""
+
+    ABSENT = "(absent)"
+
+
+ABSENT = Absent.ABSENT
+
+
+def _shown(value: Any) -> str:
+    return ABSENT.value if value is ABSENT else json.dumps(value)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One field in which two values differ."""
+
+    path: str
+    """``a.b``; empty for the values themselves."""
+    old: Any
+    """Plain data, or `ABSENT`."""
+    new: Any
+
+    def __str__(self) -> str:
+        return f"{self.path or 'value'}: {_shown(self.old)} -> {_shown(self.new)}"
+
+
+def changes(old: Any, new: Any, at: str = "") -> list[Change]:
+    """What differs between two values, field by field, keys sorted.
+
+    Raises:
+        TypeError: a value has no stable encoding.
+    """
     old, new = _plain(old, at), _plain(new, at)
     if isinstance(old, dict) and isinstance(new, dict):
-        lines = []
+        found = []
         for key in sorted(old.keys() | new.keys()):
             path = f"{at}.{key}" if at else key
-            if key not in old:
-                lines.append(f"{path}: (absent) -> {json.dumps(new[key])}")
-            elif key not in new:
-                lines.append(f"{path}: {json.dumps(old[key])} -> (absent)")
+            if key in old and key in new:
+                found += changes(old[key], new[key], path)
             else:
-                lines += differences(old[key], new[key], path)
-        return lines
+                found.append(Change(path, old.get(key, ABSENT), new.get(key, ABSENT)))
+        return found
     # Not `!=`: Python calls 1, 1.0 and True equal, a fingerprint does not.
-    if canonical(old) != canonical(new):
-        return [f"{at or 'value'}: {json.dumps(old)} -> {json.dumps(new)}"]
-    return []
+    return [Change(at, old, new)] if canonical(old) != canonical(new) else []

@@ -78,6 +78,8 @@ class Triplet(Row):
     """The text of the right option (not its letter)."""
     option_labels: dict[str, str] = Field(default_factory=dict)
     """Letter -> canonical label of the option, where it states one."""
+    right: tuple[str, ...] | None = None
+    """Letters of all right options, where any number may be chosen; None where one option is right."""
 
 
 class Quarantined(Row):
@@ -107,12 +109,12 @@ class Question(Row):
 
     question_id: str
     benchmark: str
-    """``funbench`` or ``omnimedvqa``."""
+    """``funbench``, ``omnimedvqa`` or ``gmai``."""
     source: Literal["synthetic", "given"]
     task: str
-    """The benchmark's own task: FunBench L1a...L4d (file stem kept), Omni MR/AI/LG/DD."""
+    """FunBench L1a...L4d (file stem kept), Omni MR/AI/LG/DD, GMAI AR/NT/BVR/DD/SG."""
     subtask: str = ""
-    """FunBench: the file's stem; Omni: the source dataset."""
+    """FunBench: the file's stem; Omni: the source dataset; GMAI: the category."""
     question: str
     options: dict[str, str]
     """Letter -> option text."""
@@ -370,12 +372,22 @@ class Prompt(Row):
     sample_id: str
     prompt: str
     answer: str
+    """The text of the right option, or the right answer of an open question."""
     options: dict[str, str]
     option_labels: dict[str, str]
+    right: tuple[str, ...] | None = None
+    """Letters of all right options, where any number may be chosen ("Which of these are present?"): the
+    answer is right if it chooses exactly these. None where one option is right, which is `answer`."""
     modality: Modality
     findings: tuple[str, ...]
     """VF(x), for the process reward of a right answer."""
     split: Split
+
+    @model_validator(mode="after")
+    def _right_options_exist(self) -> Prompt:
+        if self.right is not None and (not self.right or not set(self.right) <= set(self.options)):
+            raise ValueError(f"right is {self.right}, which is no choice among {tuple(self.options)}")
+        return self
 
 
 # ---- stage 9: evaluate -----------------------------------------------------------------

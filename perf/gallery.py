@@ -1,6 +1,6 @@
 """The trace gallery with 80,000 traces: how long it takes to write, how large it is, how it answers.
 
-    PYTHONPATH=tests .venv/bin/python perf/gallery.py [--traces 80000] [--folder FOLDER]
+    .venv/bin/python perf/gallery.py [--traces 80000] [--folder FOLDER]
 
 Makes the outputs of the stages before (drawn images, worded traces; not timed), writes the gallery as
 the stage report does, and opens it from disk in headless Chromium. The times of the browser are those
@@ -18,12 +18,13 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from browser import Browser
-from made_run import MadeRun, write_run
-
 from fundus_r1.stages.gallery import heading, write_gallery
 from fundus_r1.storage.folder import FolderStore
 from fundus_r1.storage.output import OutputWriter
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from browser import Browser
+from made_run import MadeRun, write_run
 
 SETTLED = """document.getElementById('cards').getAttribute('aria-busy') === 'false'
     && !document.getElementById('told').textContent.includes('so far')"""

@@ -36,9 +36,9 @@ SCHEMA = {
 SAID = json.dumps(dict.fromkeys(NAMES, "absent"))
 
 
-def reply(n: int) -> bytes:
+def reply(n: int, said: str) -> bytes:
     """An HTTP answer with `n` choices."""
-    message = {"role": "assistant", "content": SAID}
+    message = {"role": "assistant", "content": said}
     choices = [{"index": i, "finish_reason": "stop", "message": message} for i in range(n)]
     usage = {"prompt_tokens": 400, "completion_tokens": 30 * n, "total_tokens": 400 + 30 * n}
     body = json.dumps({"id": "1", "object": "chat.completion", "created": 0, "model": "idle",
@@ -75,12 +75,12 @@ class Idle(asyncio.Protocol):
             asyncio.get_running_loop().call_later(self._latency_s, self._transport.write, self._answer)
 
 
-def serve(latency_s: float, n: int, tell: Pipe) -> None:
+def serve(latency_s: float, n: int, tell: Pipe, said: str = SAID) -> None:
     """Serves for ever, and tells its port."""
 
     async def run() -> None:
         server = await asyncio.get_running_loop().create_server(
-            lambda: Idle(latency_s, reply(n)), "127.0.0.1", 0
+            lambda: Idle(latency_s, reply(n, said)), "127.0.0.1", 0
         )
         tell.send(server.sockets[0].getsockname()[1])
         await server.serve_forever()

@@ -22,7 +22,8 @@ from components.report.component import report
 from components.sft.component import sft
 from components.traces.component import traces
 from components.trainset.component import trainset
-from fundus_r1.spec import RunSpec
+from fundus_r1.spec import RunSpec, Science
+from fundus_r1.spec.pins import unpinned
 from fundus_r1.stages.job import fingerprints, slices
 
 
@@ -33,6 +34,12 @@ def _text(value: Any) -> str:
 def _step(task: dsl.PipelineTask, title: str) -> dsl.PipelineTask:
     # Kubeflow's cache knows image strings and parameter values only; our store knows better.
     return task.set_caching_options(False).set_display_name(title)
+
+
+def _left_open(science: Science) -> str:
+    """What is not pinned, for whoever looks at the run later."""
+    pins = unpinned(science)
+    return f"; not pinned: {', '.join(pin.path for pin in pins)}" if pins else ""
 
 
 def build(spec: RunSpec) -> Callable[..., Any]:
@@ -60,7 +67,9 @@ def build(spec: RunSpec) -> Callable[..., Any]:
             )
 
     @dsl.pipeline(
-        name="fundus-r1", description=f"{spec.name}: setup {spec.science.setup} of the paper's Tab. 5"
+        name="fundus-r1",
+        description=f"{spec.name}: setup {spec.science.setup} of the paper's Tab. 5"
+        + _left_open(spec.science),
     )
     def fundus_r1(placement: str = _text(spec.placement.model_dump(mode="json"))) -> None:
         """Fundus-R1, from public datasets to a report.

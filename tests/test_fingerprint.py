@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from fundus_r1.fingerprint import canonical, differences, fingerprint, sha256
+from fundus_r1.fingerprint import canonical, changes, fingerprint, sha256
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT
@@ -127,12 +127,17 @@ def test_another_process_with_another_hash_seed_agrees() -> None:
 
 @given(VALUES, VALUES)
 def test_differences_are_told_exactly_where_fingerprints_differ(old: Any, new: Any) -> None:
-    assert bool(differences(old, new)) is (fingerprint(old) != fingerprint(new))
-    assert differences(old, old) == []
+    assert bool(changes(old, new)) is (fingerprint(old) != fingerprint(new))
+    assert changes(old, old) == []
 
 
 def test_differences_read_as_sentences() -> None:
     old = {"a": {"b": 1, "gone": True}, "same": "x"}
     new = {"a": {"b": 2}, "same": "x", "fresh": [1]}
-    assert differences({"n": 1}, {"n": 1.0}) == ["n: 1 -> 1.0"]
-    assert differences(old, new) == ["a.b: 1 -> 2", "a.gone: true -> (absent)", "fresh: (absent) -> [1]"]
+    assert [str(change) for change in changes({"n": 1}, {"n": 1.0})] == ["n: 1 -> 1.0"]
+    assert [str(change) for change in changes(1, 2)] == ["value: 1 -> 2"]
+    assert [str(change) for change in changes(old, new)] == [
+        "a.b: 1 -> 2",
+        "a.gone: true -> (absent)",
+        "fresh: (absent) -> [1]",
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from fundus_r1.benchmarks import funbench, omnimedvqa
+from fundus_r1.benchmarks import funbench, gmai, omnimedvqa
 from fundus_r1.benchmarks.question import RawQuestion
 from fundus_r1.errors import DataError
 
@@ -14,6 +14,7 @@ __all__ = ["BENCHMARKS", "RawQuestion", "load_benchmark"]
 BENCHMARKS: dict[str, Callable[[Path], list[RawQuestion]]] = {
     "funbench": funbench.load,
     "omnimedvqa": omnimedvqa.load,
+    "gmai": gmai.load,
 }
 
 
@@ -21,14 +22,14 @@ def load_benchmark(name: str, root: Path) -> list[RawQuestion]:
     """All questions of one benchmark below a folder, in a stable order.
 
     Args:
-        name: ``funbench`` or ``omnimedvqa``.
+        name: ``funbench``, ``omnimedvqa`` or ``gmai``.
         root: the benchmark's own folder, or one up to four levels above it.
 
     Returns:
         The questions; none if nothing of the kind lies below `root`.
 
     Raises:
-        DataError: there is no such benchmark; or a file is no JSON, a field is missing, the right
+        DataError: there is no such benchmark; or a file is no JSON or table, a field is missing, the right
             answer is none of the options, or an image is not there.
     """
     if name not in BENCHMARKS:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from fundus_r1.errors import DataError
+from fundus_r1.pictures import Source
 from fundus_r1.rows import Modality, Question
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -39,7 +40,7 @@ class RawQuestion:
     modality: Modality | None
     image: str
     patient: str | None
-    file: Path
+    file: Source
     """Where the image lies."""
 
     def row(
@@ -168,7 +169,7 @@ def unique(questions: list[RawQuestion]) -> list[RawQuestion]:
     Raises:
         DataError: two have one id.
     """
-    seen: dict[str, Path] = {}
+    seen: dict[str, Source] = {}
     for question in questions:
         if question.question_id in seen:
             raise DataError(

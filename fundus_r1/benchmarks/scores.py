@@ -1,8 +1,8 @@
 """From a model's text to a `Prediction`, and from predictions to the benchmarks' scores.
 
 FunBench: F1 of each file -> plain mean over a task's files -> over a level's tasks -> over the levels.
-OmniMedVQA: accuracy of each task -> plain mean over the tasks, as in the paper (Tab. 5). A part without
-questions, or without a defined figure, is left out of the mean above it.
+OmniMedVQA and GMAI-MMBench: accuracy of each task -> plain mean over the tasks, as in the paper (Tab. 5).
+A part without questions, or without a defined figure, is left out of the mean above it.
 """
 
 from __future__ import annotations
@@ -12,12 +12,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from fundus_r1.benchmarks.extraction import extract
 from fundus_r1.benchmarks.metrics import Chosen, accuracy, funbench_f1, mean
+from fundus_r1.prompts.extraction import extract
 from fundus_r1.rows import Prediction, Score
 
 Metric = Literal["accuracy", "f1"]
-METRICS: dict[str, Metric] = {"funbench": "f1", "omnimedvqa": "accuracy"}
+METRICS: dict[str, Metric] = {"funbench": "f1", "omnimedvqa": "accuracy", "gmai": "accuracy"}
+TASKS: dict[str, tuple[str, ...]] = {
+    "omnimedvqa": ("MR", "AI", "LG", "DD"),
+    "gmai": ("AR", "NT", "BVR", "DD", "SG"),
+}
+"""Tasks of the benchmarks that are scored by accuracy, in the paper's order."""
 
 
 class Asked(Protocol):
@@ -90,7 +95,7 @@ def scores(answered: Sequence[Answered]) -> list[Score]:
         groups[p.benchmark, p.source, p.model].append(item)
     found: list[Score] = []
     for (benchmark, source, model), items in sorted(groups.items(), key=lambda group: group[0][:2]):
-        tree = _funbench(items) if METRICS[benchmark] == "f1" else _accuracies(items)
+        tree = _funbench(items) if METRICS[benchmark] == "f1" else _accuracies(items, TASKS[benchmark])
         found += [
             Score(
                 model=model,
@@ -143,23 +148,19 @@ def _funbench(items: Sequence[Answered]) -> list[_Figure]:
     return [_above("overall", "overall", levels), *levels, *tasks, *files]
 
 
-OMNI_TASKS = ("MR", "AI", "LG", "DD")
-"""In the paper's order."""
-
-
-def _accuracies(items: Sequence[Answered]) -> list[_Figure]:
+def _accuracies(items: Sequence[Answered], names: Sequence[str]) -> list[_Figure]:
     def share(of: Sequence[Answered]) -> float | None:
         return accuracy([item.prediction.correct for item in of])
 
     by_task = _groups(items, "task")
-    order = [task for task in OMNI_TASKS if task in by_task]
+    order = [task for task in names if task in by_task]
     tasks = [_Figure("task", task, share(by_task[task]), len(by_task[task])) for task in order]
-    datasets = [
-        _Figure("subtask", f"{task} {dataset}", share(of), len(of))
+    parts = [
+        _Figure("subtask", f"{task} {part}", share(of), len(of))
         for task in order
-        for dataset, of in _groups(by_task[task], "subtask").items()
+        for part, of in _groups(by_task[task], "subtask").items()
     ]
-    return [_above("overall", "overall", tasks), *tasks, *datasets]
+    return [_above("overall", "overall", tasks), *tasks, *parts]
 
 
 def overall(found: Iterable[Score], benchmark: str, model: str, source: str) -> float | None:

@@ -5,11 +5,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from fundus_r1.cli import alone, looking, running, vocabulary
+from fundus_r1.cli import alone, comparing, looking, pinning, reading, running, submitting, vocabulary
 from fundus_r1.cli.app import Debug, app
 from fundus_r1.errors import FundusError
 
-__all__ = ["alone", "app", "looking", "main", "running", "vocabulary"]
+__all__ = [
+    "alone",
+    "app",
+    "comparing",
+    "looking",
+    "main",
+    "pinning",
+    "reading",
+    "running",
+    "submitting",
+    "vocabulary",
+]
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from fundus_r1.datasets.views import Mask, Picture
 from fundus_r1.errors import DataError
 from fundus_r1.rows import Modality, Quarantined
 
@@ -22,18 +23,22 @@ class Candidate:
 
     name: str
     """Path below the dataset's folder, with ``/``; unique in the dataset."""
-    file: Path
+    file: Picture
     labels: tuple[str, ...]
-    """Canonical label keys."""
+    """Canonical label keys; none only for one that `annotates`."""
     patient: str
     """``<dataset>:<id>``."""
     eye: Literal["left", "right", ""] = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
-    masks: Mapping[str, Path] | None = None
-    """Finding -> mask file; a finding of the set without a file is absent. None: no pixel labels."""
+    modality: Modality | None = None
+    """None: that of the dataset."""
+    masks: Mapping[str, Picture | Mask] | None = None
+    """Finding -> mask; a finding of the set without one is absent. None: no pixel labels."""
+    findings: tuple[str, ...] | None = None
+    """What the pixel labels mark, where the adapter has had to read them for the labels' sake."""
     annotates: bool = False
     """The same picture may stand elsewhere in the dataset with a finer label; then this candidate
-    gives that sample its masks and is no sample of its own."""
+    gives that sample its masks and is no sample of its own. Without labels it is one nowhere else."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Reading:
 
     candidates: list[Candidate]
     quarantined: list[Quarantined]
-    held_out: list[Path] = field(default_factory=list)
+    held_out: list[Picture] = field(default_factory=list)
     """Images of the official test part; a candidate with the same pixels must not be trained on."""
 
 
@@ -53,6 +58,7 @@ class Adapter:
     name: str
     """As in `spec.science.Dataset`."""
     modality: Modality
+    """Of its images, where a candidate says no other."""
     layout: str
     """The official layout in one line, for error messages."""
     find: Callable[[Path], list[Path]]
@@ -65,6 +71,20 @@ class Adapter:
     """
 
 
+def read_text(path: Path) -> str:
+    """The content of a table or list, without a byte order mark.
+
+    Raises:
+        DataError: it cannot be read, or is no UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"A table cannot be read: {error}", where=str(path), hint="unpack the dataset again"
+        ) from error
+
+
 def read_table(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
     """Rows of a CSV file with their line numbers; header and values without surrounding space.
 
@@ -73,13 +93,7 @@ def read_table(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[st
     Raises:
         DataError: the file cannot be read, or lacks a required column (given in lower case).
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"A table cannot be read: {error}", where=str(path), hint="unpack the dataset again"
-        ) from error
-    lines = csv.reader(io.StringIO(text, newline=""))
+    lines = csv.reader(io.StringIO(read_text(path), newline=""))
     try:
         header = [name.strip().casefold() for name in next(lines, [])]
         lacking = [name for name in required if name not in header]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fundus_r1.datasets.adapter import Adapter, Candidate, Reading
 from fundus_r1.datasets.images import BadImageError, ImageFacts, Limits, examine, foreground
+from fundus_r1.datasets.views import Picture
 from fundus_r1.errors import DataError
 from fundus_r1.rows import Quarantined, Sample, Split
 
@@ -27,10 +28,10 @@ Tell = Callable[[], object]
 
 @dataclass(frozen=True)
 class Indexed:
-    """A sample, and where its file lies on this machine."""
+    """A sample, and where its picture lies on this machine."""
 
     sample: Sample
-    file: Path
+    file: Picture
     facts: ImageFacts
 
 
@@ -53,10 +54,10 @@ def image_count(reading: Reading) -> int:
     return len(reading.candidates) + len(reading.held_out)
 
 
-def examine_all(files: Sequence[Path], limits: Limits, tell: Tell) -> Iterator[ImageFacts | BadImageError]:
-    """Examines files on all processors, results in the order of the files."""
+def examine_all(files: Sequence[Picture], limits: Limits, tell: Tell) -> Iterator[ImageFacts | BadImageError]:
+    """Examines pictures on all processors, results in the order of the pictures."""
 
-    def one(file: Path) -> ImageFacts | BadImageError:
+    def one(file: Picture) -> ImageFacts | BadImageError:
         try:
             return examine(file, limits)
         except BadImageError as error:
@@ -138,7 +139,8 @@ def _merge(
     annotated = [item for item in same if item.candidate.annotates]
     findings: tuple[str, ...] | None = None
     usable: _Decoded | None = None
-    for item in annotated:
+    own = [labelled] if labelled is not None and _has_pixel_labels(labelled.candidate) else []
+    for item in [*own, *annotated]:
         if usable is not None:
             _reject(collection, adapter, item.candidate, "duplicate", f"repeats {usable.candidate.name}")
             continue
@@ -148,9 +150,17 @@ def _merge(
             _reject(collection, adapter, item.candidate, "bad_row", error.detail)
     contradicting = labelled is None and len(annotated) < len(same)
     kept = labelled or (None if contradicting else usable)
-    if kept is not None:
-        sample = _sample(adapter, kept, findings, split)
-        collection.samples.append(Indexed(sample, kept.candidate.file, kept.facts))
+    if kept is None:
+        return
+    if not kept.candidate.labels:
+        _reject(collection, adapter, kept.candidate, "unlabelled", "no graded picture shows the same")
+        return
+    sample = _sample(adapter, kept, findings, split)
+    collection.samples.append(Indexed(sample, kept.candidate.file, kept.facts))
+
+
+def _has_pixel_labels(candidate: Candidate) -> bool:
+    return candidate.masks is not None or candidate.findings is not None
 
 
 def _agreeing(collection: Collection, adapter: Adapter, same: list[_Decoded]) -> _Decoded | None:
@@ -165,6 +175,8 @@ def _agreeing(collection: Collection, adapter: Adapter, same: list[_Decoded]) ->
 
 
 def _pixel_findings(item: _Decoded, limits: Limits) -> tuple[str, ...]:
+    if item.candidate.findings is not None:
+        return tuple(sorted(item.candidate.findings))
     size = (item.facts.width, item.facts.height)
     present = []
     for finding, mask in (item.candidate.masks or {}).items():
@@ -183,7 +195,7 @@ def _sample(
     return Sample(
         sample_id=f"{adapter.name}/{candidate.name}",
         dataset=adapter.name,
-        modality=adapter.modality,
+        modality=candidate.modality or adapter.modality,
         labels=candidate.labels,
         split=split(candidate.patient),
         patient=candidate.patient,

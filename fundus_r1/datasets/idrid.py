@@ -12,22 +12,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fundus_r1.datasets.adapter import (
-    Adapter,
-    Candidate,
-    Reading,
-    distinct,
-    read_table,
-    stem,
-    whole_number,
-)
+from fundus_r1.datasets.adapter import Adapter, Candidate, Reading, read_table, stem, whole_number
 from fundus_r1.datasets.folders import below, child, entries, plain_name, search
+from fundus_r1.datasets.labelled import (
+    Table,
+    Unfit,
+    demand,
+    dr_grade,
+    files_by_stem,
+    files_of,
+    from_files,
+    from_table,
+    joined,
+    masks_by_stem,
+)
 from fundus_r1.errors import DataError
-from fundus_r1.rows import Modality, Quarantined
+from fundus_r1.rows import Modality
 
 NAME = "idrid"
-GRADES = ("no_dr", "mild_npdr", "moderate_npdr", "severe_npdr", "pdr")
-"""Canonical labels of the international scale, by grade."""
 UNGRADED = "diabetic_retinopathy"
 LESIONS = {
     "microaneurysm": ("1. Microaneurysms", "MA"),
@@ -54,13 +56,13 @@ def find(root: Path) -> list[Path]:
 
 def read(folder: Path) -> Reading:
     """The graded photos, and those with masks, which may be the same ones."""
-    reading = Reading([], [])
     grading, segmentation = _part(folder, GRADING), _part(folder, SEGMENTATION)
+    readings = []
     if grading is not None:
-        _read_grading(folder, grading, reading)
+        readings.append(_read_grading(folder, grading))
     if segmentation is not None:
-        _read_segmentation(folder, segmentation, reading)
-    return reading
+        readings.append(_read_segmentation(folder, segmentation))
+    return joined(readings)
 
 
 def _part(folder: Path, name: str) -> Path | None:
@@ -68,21 +70,8 @@ def _part(folder: Path, name: str) -> Path | None:
     return None if part is None else child(part, name) or part
 
 
-def _demand(folder: Path, *names: str) -> Path:
-    for name in names:
-        inner = child(folder, name)
-        if inner is None:
-            raise DataError(
-                f"IDRiD lacks the folder {name}",
-                where=str(folder),
-                hint="unpack the whole archive; a folder that is missing is no lesion that is absent",
-            )
-        folder = inner
-    return folder
-
-
-def _read_grading(folder: Path, part: Path, into: Reading) -> None:
-    images, tables = _demand(part, IMAGES, TRAINING), _demand(part, TABLES)
+def _read_grading(folder: Path, part: Path) -> Reading:
+    images, tables = demand(NAME, part, IMAGES, TRAINING), demand(NAME, part, TABLES)
     table = next((n for n in entries(tables)[1] if plain_name(n).endswith("training labels csv")), None)
     if table is None:
         raise DataError(
@@ -91,79 +80,43 @@ def _read_grading(folder: Path, part: Path, into: Reading) -> None:
             hint="it is called 'a. IDRiD_Disease Grading_Training Labels.csv'",
         )
     columns = tuple(name.strip().casefold() for name in (NAME_COLUMN, GRADE_COLUMN, OEDEMA_COLUMN))
-    at = below(folder, images)
-    rows, repeated = distinct(read_table(tables / table, columns), columns[0], NAME, at)
-    into.quarantined.extend(repeated)
-    files = {stem(name): images / name for name in entries(images)[1]}
-    named = {stem(row.path) for row in repeated}
-    for line, row in rows:
-        name, grade, oedema = (row[column] for column in columns)
-        named.add(stem(name))
-        result = _graded(folder, f"{at}/{name}", files.get(stem(name)), line, grade, oedema)
-        (into.candidates if isinstance(result, Candidate) else into.quarantined).append(result)  # type: ignore[arg-type]
-    into.quarantined.extend(
-        Quarantined(dataset=NAME, path=below(folder, file), reason="unlabelled", detail=f"no row of {table}")
-        for name, file in files.items()
-        if name not in named
-    )
-    testing = child(images.parent, TESTING)
-    if testing is not None:
-        into.held_out.extend(testing / name for name in entries(testing)[1])
+
+    def candidate(file: Path, row: dict[str, str]) -> Candidate:
+        label, oedema = dr_grade(row[columns[1]]), row[columns[2]]
+        risk = whole_number(oedema, range(3))
+        if oedema and risk is None:
+            raise Unfit("bad_label", f"has the oedema risk {oedema}, which is not 0 to 2")
+        return Candidate(
+            name=below(folder, file),
+            file=file,
+            labels=(label,),
+            patient=f"{NAME}:{file.stem}",
+            attributes={} if risk is None else {"macular_oedema_risk": str(risk)},
+        )
+
+    rows = Table(table, read_table(tables / table, columns), columns[0])
+    reading = from_table(NAME, folder, rows, images, files_by_stem(files_of(images)), candidate)
+    reading.held_out.extend(files_of(child(images.parent, TESTING)))
+    return reading
 
 
-def _graded(
-    folder: Path, path: str, file: Path | None, line: int, grade: str, oedema: str
-) -> Candidate | Quarantined:
-    at = f"line {line} of the table"
-    if file is None:
-        return Quarantined(dataset=NAME, path=path, reason="missing", detail=f"{at} names no file there is")
-    path = below(folder, file)
-    if not grade:
-        return Quarantined(dataset=NAME, path=path, reason="unlabelled", detail=f"{at} has no grade")
-    number = whole_number(grade, range(len(GRADES)))
-    if number is None:
-        detail = f"{at} has the grade {grade}, which is not 0 to 4"
-        return Quarantined(dataset=NAME, path=path, reason="bad_label", detail=detail)
-    risk = whole_number(oedema, range(3))
-    if oedema and risk is None:
-        detail = f"{at} has the oedema risk {oedema}, which is not 0 to 2"
-        return Quarantined(dataset=NAME, path=path, reason="bad_label", detail=detail)
-    return Candidate(
-        name=path,
-        file=file,
-        labels=(GRADES[number],),
-        patient=f"{NAME}:{file.stem}",
-        attributes={} if risk is None else {"macular_oedema_risk": str(risk)},
-    )
+def _read_segmentation(folder: Path, part: Path) -> Reading:
+    images, masks = demand(NAME, part, IMAGES, TRAINING), demand(NAME, part, MASKS, TRAINING)
+    files = files_of(images)
+    lesions = {finding: (demand(NAME, masks, place), f"_{end}") for finding, (place, end) in LESIONS.items()}
+    found, lost = masks_by_stem(NAME, folder, lesions, files_by_stem(files))
 
-
-def _read_segmentation(folder: Path, part: Path, into: Reading) -> None:
-    images, masks = _demand(part, IMAGES, TRAINING), _demand(part, MASKS, TRAINING)
-    files = {stem(name): images / name for name in entries(images)[1]}
-    found: dict[str, dict[str, Path]] = {name: {} for name in files}
-    for finding, (lesion_folder, ending) in LESIONS.items():
-        lesions = _demand(masks, lesion_folder)
-        for name in entries(lesions)[1]:
-            image = stem(name).removesuffix(f"_{ending.casefold()}")
-            if image in found:
-                found[image][finding] = lesions / name
-            else:
-                path, detail = (
-                    below(folder, lesions / name),
-                    "the mask belongs to no photo of the training set",
-                )
-                into.quarantined.append(Quarantined(dataset=NAME, path=path, reason="missing", detail=detail))
-    into.candidates.extend(
-        Candidate(
+    def candidate(file: Path) -> Candidate:
+        return Candidate(
             name=below(folder, file),
             file=file,
             labels=(UNGRADED,),
             patient=f"{NAME}:segmentation/{file.stem}",
-            masks=found[name],
+            masks=found[stem(file.name)],
             annotates=True,
         )
-        for name, file in files.items()
-    )
+
+    return joined([Reading([], lost), from_files(NAME, folder, files, candidate)])
 
 
 ADAPTER = Adapter(

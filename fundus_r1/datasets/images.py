@@ -3,7 +3,8 @@
 The rule: a file either yields `ImageFacts`, or a `BadImageError` with a typed reason that becomes a row
 of the quarantine. What travels with a row is what every reader sees alike: an upright 8-bit grey or
 RGB PNG or JPEG keeps its bytes; all else (TIFF, BMP, 16 bits, a palette, transparency, CMYK, a
-rotation that only EXIF knows) is re-encoded as PNG.
+rotation that only EXIF knows) is re-encoded as PNG. So is a picture that is no whole file: one half of
+a file's picture (`Half`), or a plane of a volume (`Plane`).
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from fundus_r1.datasets.views import Half, Mask, Picture, Plane, source_of
 from fundus_r1.errors import DataError
 from fundus_r1.fingerprint import sha256
+from fundus_r1.pictures import Span
 
 Reason = Literal["empty", "truncated", "unreadable", "too_large", "too_small", "missing"]
 
@@ -57,10 +59,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What is known of a file whose picture could be decoded."""
+    """What is known of a picture that could be decoded."""
 
     digest: str
-    """SHA-256 of the file's bytes."""
+    """SHA-256 of the file's bytes (of the plane's or of the decoded cell's, inside a larger file)."""
     pixels: str
     """SHA-256 of mode, size and decoded pixels; a grey picture counts as grey however it is stored."""
     width: int
@@ -71,14 +73,14 @@ class ImageFacts:
     """Whether the file's own bytes travel; else the picture is re-encoded."""
 
 
-def examine(path: Path, limits: Limits) -> ImageFacts:
-    """Reads and decodes one file.
+def examine(picture: Picture, limits: Limits) -> ImageFacts:
+    """Reads and decodes one picture.
 
     Raises:
-        BadImageError: the file cannot be used.
+        BadImageError: it cannot be used.
     """
-    data = _read(path, limits)
-    image, plain = _decode(data, limits)
+    data = _read(picture, limits)
+    image, plain = _decode(picture, data, limits)
     return ImageFacts(
         digest=sha256(data),
         pixels=_pixel_digest(image),
@@ -89,59 +91,86 @@ def examine(path: Path, limits: Limits) -> ImageFacts:
     )
 
 
-def travelling_bytes(path: Path, facts: ImageFacts, limits: Limits) -> bytes:
-    """The bytes that travel with the row of an examined file.
+def travelling_bytes(picture: Picture, facts: ImageFacts, limits: Limits) -> bytes:
+    """The bytes that travel with the row of an examined picture.
 
     Raises:
-        DataError: the file is no longer what was examined.
+        DataError: it is no longer what was examined.
     """
     try:
-        data = _read(path, limits)
+        data = _read(picture, limits)
         if sha256(data) != facts.digest:
             raise BadImageError("unreadable", "its content changed")
-        return data if facts.kept else _png(_decode(data, limits)[0])
+        return data if facts.kept else _png(_decode(picture, data, limits)[0])
     except BadImageError as error:
         raise DataError(
             f"An image changed while it was being read: {error.detail}",
-            where=str(path),
+            where=str(source_of(picture)),
             hint="leave the data folders alone while a run reads them, and run again",
         ) from error
 
 
-def foreground(path: Path, size: tuple[int, int], limits: Limits) -> bool:
-    """Whether a lesion mask marks anything; pixels other than black do.
+def foreground(mask: Picture | Mask, size: tuple[int, int], limits: Limits) -> bool:
+    """Whether a lesion mask marks anything; pixels other than black do, if no `Mask` says which.
 
     Args:
-        path: the mask's file.
+        mask: where it lies.
         size: (width, height) in pixels that the mask must have.
 
     Raises:
         BadImageError: the file cannot be used, or has another size.
     """
-    image, _ = _decode(_read(path, limits), limits)
+    picture = mask.picture if isinstance(mask, Mask) else mask
+    image, _ = _decode(picture, _read(picture, limits), limits)
     if image.size != size:
         raise BadImageError(
             "unreadable", f"the mask has {_times(image.size)} pixels, its image has {_times(size)}"
         )
-    return bool(np.asarray(image).any())
+    return mask.marks(image) if isinstance(mask, Mask) else bool(np.asarray(image).any())
 
 
-def _read(path: Path, limits: Limits) -> bytes:
+def _read(picture: Picture, limits: Limits) -> bytes:
+    source = source_of(picture)
+    path = source.file if isinstance(source, Span) else source
     if not path.is_file():
         raise BadImageError("missing", "there is no such file")
     try:
-        size = path.stat().st_size
+        size = source.length if isinstance(source, Span) else path.stat().st_size
         if size == 0:
             raise BadImageError("empty", "the file has no content")
         if size > limits.max_pixels * _BYTES_A_PIXEL + _HEADERS:
             raise BadImageError("too_large", f"the file has {size} bytes")
-        return path.read_bytes()
+        return source.read() if isinstance(source, Span) else path.read_bytes()
     except OSError as error:
         raise BadImageError("unreadable", error.strerror or str(error)) from error
+    except EOFError as error:
+        raise BadImageError("truncated", str(error)) from error
+    except ValueError as error:
+        raise BadImageError("unreadable", f"the cell is no base64 text: {error}") from error
 
 
-def _decode(data: bytes, limits: Limits) -> tuple[Image.Image, bool]:
+def _decode(picture: Picture, data: bytes, limits: Limits) -> tuple[Image.Image, bool]:
     """The picture as upright 8-bit L or RGB, and whether the bytes hold just that already."""
+    if isinstance(picture, Plane):
+        _check_size((picture.width, picture.height), limits)
+        return _from_plane(picture, data), False
+    image, plain = _decode_file(data, limits)
+    if isinstance(picture, Half):
+        image, plain = picture.of(image), False
+        _check_size(image.size, limits)
+    return image, plain
+
+
+def _from_plane(plane: Plane, data: bytes) -> Image.Image:
+    try:
+        values = plane.values(data)
+    except ValueError as error:
+        size = _times((plane.width, plane.height))
+        raise BadImageError("unreadable", f"{len(data)} bytes are no {size} pixels") from error
+    return Image.fromarray(np.ascontiguousarray(values)) if plane.bits == 8 else _from_16bit(values)
+
+
+def _decode_file(data: bytes, limits: Limits) -> tuple[Image.Image, bool]:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image.size, limits)
@@ -190,7 +219,7 @@ def _upright_8bit(image: Image.Image) -> Image.Image:
     if _is_rotated(image):
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
-        return _from_16bit(image)
+        return _from_16bit(np.asarray(image))
     if image.mode == "F":
         raise BadImageError("unreadable", "floating-point pixels have no agreed range")
     if image.has_transparency_data:
@@ -201,9 +230,9 @@ def _upright_8bit(image: Image.Image) -> Image.Image:
     return image.convert("L") if image.mode in ("1", "L") else image.convert("RGB")
 
 
-def _from_16bit(image: Image.Image) -> Image.Image:
+def _from_16bit(grey: np.ndarray) -> Image.Image:
     """By a fixed scale; stretching to the picture's own range would change what grey means."""
-    values = np.asarray(image).astype(np.int64)
+    values = grey.astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
         raise BadImageError("unreadable", "the pixels have more than 16 bits")
     return Image.fromarray((values >> 8).astype(np.uint8))

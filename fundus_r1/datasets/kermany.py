@@ -12,7 +12,8 @@ from pathlib import Path
 
 from fundus_r1.datasets.adapter import Adapter, Candidate, Reading
 from fundus_r1.datasets.folders import below, child, entries, plain_name, search
-from fundus_r1.rows import Modality, Quarantined
+from fundus_r1.datasets.labelled import Unfit, files_of, from_files
+from fundus_r1.rows import Modality
 
 NAME = "kermany"
 CLASSES = {"CNV": "cnv", "DME": "dme", "DRUSEN": "drusen", "NORMAL": "normal"}
@@ -39,42 +40,27 @@ def find(root: Path) -> list[Path]:
 def read(folder: Path) -> Reading:
     """All images of the training part."""
     train = child(folder, "train")
-    candidates: list[Candidate] = []
-    quarantined: list[Quarantined] = []
-    files = [
-        train / class_name / name
-        for class_name in entries(train)[0]
-        for name in entries(train / class_name)[1]
-    ] if train else []  # fmt: skip
-    for file in files:
-        result = _candidate(folder, file)
-        if isinstance(result, Candidate):
-            candidates.append(result)
-        else:
-            quarantined.append(result)
-    return Reading(candidates, quarantined)
+    classes = [train / name for name in entries(train)[0]] if train is not None else []
+    files = [file for place in classes for file in files_of(place)]
+    return from_files(NAME, folder, files, lambda file: _candidate(folder, file))
 
 
-def _candidate(folder: Path, file: Path) -> Candidate | Quarantined:
-    name, class_name = below(folder, file), file.parent.name.upper()
+def _candidate(folder: Path, file: Path) -> Candidate:
+    class_name = file.parent.name.upper()
     label = CLASSES.get(class_name)
     if label is None:
-        return Quarantined(
-            dataset=NAME, path=name, reason="bad_label",
-            detail=f"the folder {file.parent.name} is none of {', '.join(CLASSES)}",
-        )  # fmt: skip
+        raise Unfit("bad_label", f"the folder {file.parent.name} is none of {', '.join(CLASSES)}")
     match = _FILE_NAME.fullmatch(file.stem)
     if match is None:
-        return Quarantined(
-            dataset=NAME, path=name, reason="bad_row",
-            detail="the file's name has no form <CLASS>-<patient>-<number>, so its patient is unknown",
-        )  # fmt: skip
+        raise Unfit(
+            "bad_row",
+            "the file's name has no form <CLASS>-<patient>-<number>, so its patient is unknown",
+        )
     if match["label"].upper() != class_name:
-        return Quarantined(
-            dataset=NAME, path=name, reason="bad_label",
-            detail=f"the file's name says {match['label'].upper()}, its folder {class_name}",
-        )  # fmt: skip
-    return Candidate(name=name, file=file, labels=(label,), patient=f"{NAME}:{match['patient']}")
+        raise Unfit("bad_label", f"the file's name says {match['label'].upper()}, its folder {class_name}")
+    return Candidate(
+        name=below(folder, file), file=file, labels=(label,), patient=f"{NAME}:{match['patient']}"
+    )
 
 
 ADAPTER = Adapter(

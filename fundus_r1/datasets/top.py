@@ -9,19 +9,11 @@ is no official split.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
-from fundus_r1.datasets.adapter import (
-    Adapter,
-    Candidate,
-    Reading,
-    distinct,
-    read_table,
-    stem,
-    whole_number,
-)
+from fundus_r1.datasets.adapter import Adapter, Candidate, Reading, read_table, whole_number
 from fundus_r1.datasets.folders import below, child, entries, search
-from fundus_r1.rows import Modality, Quarantined
+from fundus_r1.datasets.labelled import Table, Unfit, eye_of, files_by_stem, files_of, from_table
+from fundus_r1.rows import Modality
 
 NAME = "top"
 FLAGS = {
@@ -37,7 +29,6 @@ FLAGS = {
 """Column in lower case -> canonical label."""
 DIABETES = "dm"
 _COLUMNS = ("filename", "id", "lr", *FLAGS, DIABETES)
-_EYES: dict[str, Literal["left", "right"]] = {"l": "left", "r": "right"}
 
 
 def find(root: Path) -> list[Path]:
@@ -63,51 +54,26 @@ def read(folder: Path) -> Reading:
     table, images = _table(folder, entries(folder)[1]), child(folder, "img")
     if table is None or images is None:
         return Reading([], [])
-    files = {stem(name): images / name for name in entries(images)[1]}
-    rows, quarantined = distinct(read_table(table, _COLUMNS), "filename", NAME, images.name)
-    candidates: list[Candidate] = []
-    for line, row in rows:
-        file = files.pop(stem(row["filename"]), None)
-        result = _candidate(folder, f"{images.name}/{row['filename']}", file, line, row)
-        if isinstance(result, Candidate):
-            candidates.append(result)
-        else:
-            quarantined.append(result)
-    named = {stem(row.path) for row in quarantined}
-    quarantined += [
-        Quarantined(
-            dataset=NAME, path=below(folder, file), reason="unlabelled", detail=f"no row of {table.name}"
-        )
-        for name, file in files.items()
-        if name not in named
-    ]
-    return Reading(candidates, quarantined)
+    rows = Table(table.name, read_table(table, _COLUMNS), "filename")
+    files = files_by_stem(files_of(images))
+    return from_table(NAME, folder, rows, images, files, lambda file, row: _candidate(folder, file, row))
 
 
-def _candidate(
-    folder: Path, path: str, file: Path | None, line: int, row: dict[str, str]
-) -> Candidate | Quarantined:
-    at = f"line {line} of the table"
-    if file is None:
-        return Quarantined(dataset=NAME, path=path, reason="missing", detail=f"{at} names no file there is")
+def _candidate(folder: Path, file: Path, row: dict[str, str]) -> Candidate:
     if not row["id"]:
-        return Quarantined(dataset=NAME, path=path, reason="bad_row", detail=f"{at} names no patient")
+        raise Unfit("bad_row", "names no patient")
     flags = {column: whole_number(row[column], range(2)) for column in (*FLAGS, DIABETES)}
-    empty = [column for column in flags if not row[column]]
-    if empty:
-        detail = f"{at} has no value for {', '.join(empty)}"
-        return Quarantined(dataset=NAME, path=path, reason="unlabelled", detail=detail)
-    wrong = [f"{column} = {row[column]}" for column, value in flags.items() if value is None]
-    if wrong:
-        detail = f"{at} says {', '.join(wrong)}, which is neither 0 nor 1"
-        return Quarantined(dataset=NAME, path=path, reason="bad_label", detail=detail)
+    if empty := [column for column in flags if not row[column]]:
+        raise Unfit("unlabelled", f"has no value for {', '.join(empty)}")
+    if wrong := [f"{column} = {row[column]}" for column, value in flags.items() if value is None]:
+        raise Unfit("bad_label", f"says {', '.join(wrong)}, which is neither 0 nor 1")
     told = {name: row[name] for name in ("age", "sex") if row.get(name)}
     return Candidate(
         name=below(folder, file),
         file=file,
         labels=tuple(label for column, label in FLAGS.items() if flags[column]) or ("normal",),
         patient=f"{NAME}:{row['id']}",
-        eye=_EYES.get(row["lr"].casefold()[:1], ""),
+        eye=eye_of(row["lr"]),
         attributes={**told, "diabetes_mellitus": "yes" if flags[DIABETES] else "no"},
     )
 

@@ -24,12 +24,15 @@ from fundus_r1.spec import RunSpec, dump_spec
 from fundus_r1.stages import STAGES
 from fundus_r1.stages.job import fingerprints
 from fundus_r1.stages.plan import Planned, plan
-from fundus_r1.stages.resolve import resolve
+from fundus_r1.stages.resolve import demand_weights, resolve
 from fundus_r1.storage import open_store
 from fundus_r1.storage.output import StageOutput, file_sha256, find_record
 
 REPORT = "report.html"
 GALLERY = "gallery"
+SPEC = "spec.yaml"
+"""The run's resolved spec, without the address of a server that lives no longer than the run."""
+PLACED = "placed.yaml"
 ACCESS_KEY = "FUNDUS_R1_S3_ACCESS_KEY"
 SECRET_KEY = "FUNDUS_R1_S3_SECRET_KEY"
 
@@ -120,9 +123,11 @@ def run_here(spec: RunSpec, out: Path, console: Console) -> Ended:
     """
     out = out.resolve()
     prepare_folder(out, spec.placement.min_free_gib)
+    demand_weights(spec)
     spec = resolve(spec)
+    (out / SPEC).write_text(dump_spec(spec), encoding="utf-8")
     with open_place(spec, out) as placed:
-        (out / "spec.yaml").write_text(dump_spec(placed), encoding="utf-8")
+        (out / PLACED).write_text(dump_spec(placed), encoding="utf-8")
         console.print(
             f"Fundus-R1 run [bold]{spec.name}[/]: setup {spec.science.setup}, "
             f"outputs in {out}, details in {out / 'run.log'}",
@@ -167,10 +172,11 @@ def _run_child(out: Path, console: Console) -> Display:
     events.unlink(missing_ok=True)
     log.unlink(missing_ok=True)
     argv = [sys.executable, "-m", "fundus_r1.local.pipelines"]
-    argv += [str(out / "spec.yaml"), str(out / "pipeline.yaml"), str(out / "kfp")]
+    argv += [str(out / PLACED), str(out / "pipeline.yaml"), str(out / "kfp")]
     env = {**os.environ, EVENTS_FILE: str(events), processes.SUPERVISOR: str(os.getpid())}
     with Display(events, console) as display:
         code = processes.run_child(argv, env=env, log=log)
+    (out / PLACED).unlink()
     # Kubeflow's own copies of the step artifacts; the outputs are in the store.
     shutil.rmtree(out / "kfp", ignore_errors=True)
     if code != 0:

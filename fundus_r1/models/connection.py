@@ -38,7 +38,7 @@ O = TypeVar("O")  # noqa: E741
 PACE = Pace()
 AHEAD = 4
 """Requests taken from a stream for each that may be under way: one that is slow holds up no others."""
-_POOL = 16
+_POOL = 4
 """Connections of one pool, about."""
 _SHOWN = 300
 """Characters of an endpoint's own message that an error repeats."""

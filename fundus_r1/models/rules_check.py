@@ -12,7 +12,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from fundus_r1.models.trace_reading import (
+from fundus_r1.ontology.findings import FINDINGS, canonical_finding, mentions
+from fundus_r1.ontology.labels import LABELS, canonical_label, lineage
+from fundus_r1.ontology.wording import bounded
+from fundus_r1.prompts.material import Material, Reasons
+from fundus_r1.prompts.student import parse_student
+from fundus_r1.prompts.trace_reading import (
     Sentence,
     Stated,
     in_english,
@@ -20,11 +25,6 @@ from fundus_r1.models.trace_reading import (
     sentences,
     stated,
 )
-from fundus_r1.ontology.findings import FINDINGS, canonical_finding, mentions
-from fundus_r1.ontology.labels import LABELS, canonical_label, lineage
-from fundus_r1.ontology.wording import bounded
-from fundus_r1.prompts.material import Material, Reasons
-from fundus_r1.prompts.student import parse_student
 from fundus_r1.rows import Modality, Reason, Triplet
 
 _FROM_ABSENCE = re.compile(

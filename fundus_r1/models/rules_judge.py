@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from typing import Any
 
 from fundus_r1.models.rules_check import check
-from fundus_r1.models.trace_reading import stated
 from fundus_r1.ontology.findings import mentions
 from fundus_r1.prompts.material import Material, check_answer
+from fundus_r1.prompts.trace_reading import stated
 from fundus_r1.prompts.verdicts import FindingsVerdict, KnowledgeVerdict
 
 _HEDGED = re.compile(
@@ -79,7 +80,8 @@ def knowledge_verdict(trace: str, description: str) -> KnowledgeVerdict:
     return "plausible" if fits and (said.present or not belongs) else "implausible"
 
 
-def _described(description: str) -> tuple[set[str], set[str], set[str]]:
+@lru_cache(maxsize=1024)
+def _described(description: str) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
     """(decisive, all that belong, denied) findings of D[y, m]."""
     decisive: set[str] = set()
     belongs: set[str] = set()
@@ -92,4 +94,4 @@ def _described(description: str) -> tuple[set[str], set[str], set[str]]:
             belongs.add(mention.key)
             if not _HEDGED.search(sentence):
                 decisive.add(mention.key)
-    return decisive, belongs, against - belongs
+    return frozenset(decisive), frozenset(belongs), frozenset(against - belongs)

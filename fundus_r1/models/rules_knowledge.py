@@ -14,10 +14,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from fundus_r1.models.trace_reading import label_namings, modalities_named
 from fundus_r1.ontology.findings import FINDINGS, canonical_finding, mentions
 from fundus_r1.ontology.labels import LABELS, canonical_label, lineage
 from fundus_r1.ontology.wording import series
+from fundus_r1.prompts.trace_reading import label_namings, modalities_named
 from fundus_r1.rows import REMOVED, Modality, Passage
 
 CONTEXT_SENTENCES = 2

@@ -8,21 +8,25 @@ nothing is looked up while they run.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
-import re
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from fundus_r1.errors import ModelError
 from fundus_r1.fingerprint import SHORT, fingerprint
+from fundus_r1.models.hub import hub_errors
 from fundus_r1.models.tiny import build_tiny, tiny_fingerprint
 from fundus_r1.spec.models import FolderModel, HubModel, ModelRef, ServedModel, TinyModel, VisionRef
 from fundus_r1.spec.placement import Placement
+from fundus_r1.spec.training import Pixels
 from fundus_r1.storage.output import file_sha256
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.jinja", "*.model"]
+# transformers 5 writes the first; the second is the older form, and what is published.
+_PROCESSORS = ("processor_config.json", "preprocessor_config.json")
 
 
 def model_cache(placement: Placement) -> Path:
@@ -71,6 +75,52 @@ def materialise(ref: ModelRef, cache: Path) -> Path:
     if isinstance(ref, FolderModel):
         return _folder(ref)
     return _hub(ref, cache)
+
+
+def with_pixels(folder: Path, pixels: Pixels, target: Path) -> Path:
+    """The same model with other pixel limits of its images, as a folder of links.
+
+    The limits stand in the folder's own processor files, where transformers and vLLM both look. So
+    training and evaluation see the same images, and a model that is trained from here carries them on.
+
+    Args:
+        folder: of the model; stays as it is.
+        pixels: the limits.
+        target: is made, and must not be there yet.
+
+    Raises:
+        ModelError: the folder has no image processor.
+    """
+    _check_layout(folder)
+    target.mkdir(parents=True)
+    limited = False
+    for path in sorted(folder.resolve().iterdir()):
+        if path.name not in _PROCESSORS:
+            (target / path.name).symlink_to(path)
+            continue
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        # The newer form holds the video's processor too.
+        images = settings.get("image_processor") if path.name == _PROCESSORS[0] else settings
+        if images is not None:
+            images |= _limits(pixels)
+            limited = True
+        (target / path.name).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    if not limited:
+        raise ModelError(
+            "The model has no image processor",
+            where=f"{folder}: neither {' nor '.join(_PROCESSORS)} describes one",
+            hint="give the folder of a model that sees images, such as Qwen2.5-VL, with all its files",
+        )
+    return target
+
+
+def _limits(pixels: Pixels) -> dict[str, Any]:
+    """In both forms: the older readers know the first two alone."""
+    return {
+        "min_pixels": pixels.min_pixels,
+        "max_pixels": pixels.max_pixels,
+        "size": {"shortest_edge": pixels.min_pixels, "longest_edge": pixels.max_pixels},
+    }
 
 
 def _tiny(ref: TinyModel, cache: Path) -> Path:
@@ -132,12 +182,13 @@ def _check_layout(path: Path) -> None:
 
 
 def _hub(ref: HubModel, cache: Path) -> Path:
-    if not _COMMIT.fullmatch(ref.revision):
+    if not ref.is_pinned:
         raise ModelError(
             f"The revision of {ref.name} is {ref.revision!r}, which is no commit: "
             "the model could change under the run",
             where=ref.name,
-            hint=f"set its revision to the 40 hexadecimal digits shown at https://huggingface.co/{ref.name}/commits",
+            hint="set its revision to the 40 hexadecimal digits shown at "
+            f"https://huggingface.co/{ref.name}/commits, or have it looked up: fundus-r1 pin",
         )
     target = cache / f"{ref.name.replace('/', '--')}-{ref.revision[:SHORT]}"
     cache.mkdir(parents=True, exist_ok=True)
@@ -153,32 +204,8 @@ def _hub(ref: HubModel, cache: Path) -> Path:
 
 
 def _download(ref: HubModel, folder: Path) -> None:
-    import httpx
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
 
-    try:
+    hint = "connect this machine to the hub, or name a folder that has the model (kind: folder)"
+    with hub_errors(ref, f"{ref.name} could not be downloaded", hint):
         snapshot_download(ref.name, revision=ref.revision, local_dir=folder, allow_patterns=_WANTED)
-    except GatedRepoError as error:
-        raise ModelError(
-            f"{ref.name} is gated", where=ref.name, hint="accept its terms on the hub and set HF_TOKEN"
-        ) from error
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise ModelError(
-            f"The hub has no {ref.name} at the commit {ref.revision}",
-            where=ref.name,
-            hint="correct name and revision, or set HF_TOKEN if the model is private",
-        ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, httpx.HTTPError, OSError) as error:
-        raise ModelError(
-            f"{ref.name} could not be downloaded: {str(error).splitlines()[0]}",
-            where=ref.name,
-            hint="connect this machine to the hub, or name a folder that has the model (kind: folder)",
-            transient=True,
-        ) from error

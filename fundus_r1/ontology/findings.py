@@ -17,7 +17,7 @@ from typing import NamedTuple
 import yaml
 
 from fundus_r1.ontology.negation import denied
-from fundus_r1.ontology.wording import GAP, bounded, by_first_letter, phrase_pattern
+from fundus_r1.ontology.wording import GAP, PhraseFinder, phrase_pattern
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ class Mention(NamedTuple):
 
 
 @cache
-def _phrases() -> tuple[re.Pattern[str], tuple[str | None, ...]]:
-    """One expression of all phrases, longest first, and the finding of each of its groups."""
+def _phrases() -> tuple[PhraseFinder, tuple[str | None, ...]]:
+    """All phrases, longest first, and the finding of each."""
     phrases: dict[str, str | None] = dict.fromkeys(_NO_FINDING)
     for finding in FINDINGS.values():
         for phrase in (finding.name, finding.key.replace("_", " "), *finding.synonyms):
@@ -106,16 +106,16 @@ def _phrases() -> tuple[re.Pattern[str], tuple[str | None, ...]]:
         first = "|".join(phrase_pattern(word) for word in firsts)
         tail = rf"(?={joint}(?:(?:{first}){joint}){{0,4}}(?:{first}){GAP}{phrase_pattern(head)}(?![^\W_]))"
         patterns += [(word, phrase_pattern(word) + tail, key) for word, key in firsts.items()]
-    # A regular expression takes the first alternative that fits, so the longest has to stand first.
+    # The first phrase that fits is taken, so the longest has to stand first.
     patterns.sort(key=lambda item: (item[0][0].casefold(), -len(item[1].partition("(?=")[0])))
-    pattern = by_first_letter([(phrase, f"({pattern})") for phrase, pattern, _ in patterns])
-    return bounded(pattern), tuple(key for _, _, key in patterns)
+    finder = PhraseFinder([(phrase, pattern) for phrase, pattern, _ in patterns])
+    return finder, tuple(key for _, _, key in patterns)
 
 
 def mentions(text: str) -> list[Mention]:
     """Findings that a text speaks of, in the order in which they stand in it."""
-    pattern, keys = _phrases()
-    found = [(keys[(match.lastindex or 1) - 1], match.span()) for match in pattern.finditer(text)]
+    finder, keys = _phrases()
+    found = [(keys[place], match.span()) for place, match in finder.find(text)]
     spans = [(key, span) for key, span in found if key is not None]
     negated = denied(text, [span for _, span in spans])
     return [Mention(key, no, start, end) for (key, (start, end)), no in zip(spans, negated, strict=True)]

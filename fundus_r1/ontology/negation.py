@@ -40,6 +40,13 @@ _PREPOSITION = _words(
     r"instead of|rules? out|ruling out|excludes?|excluding|devoid of|fails? to show"
 )
 _NOT_SHORT = re.compile(r"n['’]t\b", re.IGNORECASE)
+_CUE_WORDS = frozenset(
+    ["no", "neither", "nor", "none", "zero", "without", "absence", "absent", "lack", "lacks", "lacking",
+     "free", "negative", "not", "cannot", "never", "rather", "instead", "rule", "rules", "ruling", "ruled",
+     "exclude", "excludes", "excluding", "excluded", "devoid", "fail", "fails", "missing"]
+)  # fmt: skip
+"""One of them, or an "n't", is in each cue, forward or backward."""
+_WORD = re.compile(r"[^\W_]+")
 _BACKWARD = _words(
     rf"(?:(?:should|must|can|could|may|might|will|would|do|does|did|has|have|had)\s+)?"
     rf"(?:{_BE}\s+)?{_ADVERB}(?:absent|missing|lacking(?!\s+\w)|ruled out|excluded|"
@@ -122,9 +129,14 @@ def _denied_in(text: str, start: int, end: int) -> list[Span]:
     return spans
 
 
+def _may_deny(text: str) -> bool:
+    """Whether a cue can be in a text; most sentences have none, and this is told at once."""
+    return not _CUE_WORDS.isdisjoint(_WORD.findall(text.lower())) or _NOT_SHORT.search(text) is not None
+
+
 def denied(text: str, spans: Sequence[Span]) -> list[bool]:
     """For each span of a text, whether the text denies what stands there."""
-    if not spans:
-        return []
+    if not spans or not _may_deny(text):
+        return [False] * len(spans)
     reaches = _Intervals(reach for start, end in _clauses(text) for reach in _denied_in(text, start, end))
     return [reaches.holds(start, end) for start, end in spans]

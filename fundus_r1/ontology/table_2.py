@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fundus_r1.rows import Modality
-from fundus_r1.spec.science import Collection
+from fundus_r1.spec.science import Dataset
 
 
 @dataclass(frozen=True)
 class DatasetRow:
     """A row of Tab. 2."""
 
-    dataset: Collection
+    dataset: Dataset
     name: str
     """As printed."""
     modalities: tuple[Modality, ...]

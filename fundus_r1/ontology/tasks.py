@@ -54,7 +54,7 @@ def task_of(dataset: str, label: str, modality: Modality | None = None) -> Task:
     """The task in which a dataset's label is asked for.
 
     Args:
-        dataset: as in `spec.science.Collection`.
+        dataset: as in `spec.science.Dataset`.
         label: key of `LABELS`.
         modality: of the image; None takes the dataset's first, which is the only one of most.
 

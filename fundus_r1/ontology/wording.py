@@ -7,8 +7,7 @@ a regular expression that also meets "haemorrhages", "cotton wool spots" and "ha
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Sequence
 
 GAP = r"[\s_\-\u2010-\u2013]*"
 """Between the words of a phrase: blank, hyphen, en dash, underscore or nothing."""
@@ -35,6 +34,9 @@ _SPELLINGS = (
     ("subretinal", rf"sub{GAP}retinal"),
     ("preretinal", rf"pre{GAP}retinal"),
 )
+_LETTERS = re.compile(r"[^\W_]+")
+_BEGINNING = 4
+"""Letters of a word that are looked up before an expression is tried."""
 _ARTICLE = re.compile(r"\b(?:a|an|the)\b")
 
 
@@ -75,18 +77,54 @@ def bounded(pattern: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![^\W_])(?=[^\W_])(?:{pattern})(?![^\W_])", re.IGNORECASE)
 
 
-def by_first_letter(patterns: Sequence[tuple[str, str]]) -> str:
-    """Alternatives of which, at each place of a text, only those are tried that begin with its letter.
+class PhraseFinder:
+    """Finds any of hundreds of phrases in a text.
 
-    Of hundreds of phrases a regular expression would otherwise try each at each place.
+    One regular expression would try each of them at each place. Here expressions are asked only where a
+    word has the beginning of a phrase, and only that of its first letter.
 
     Args:
-        patterns: (phrase, its expression); the order is kept, so sorted by letter they are fastest.
+        patterns: (phrase, its expression, without groups), of which the first that fits is taken.
     """
-    return "|".join(
-        rf"(?=[{letters}])(?:{'|'.join(pattern for _, pattern in group)})"
-        for letters, group in groupby(patterns, key=lambda item: _first_letters(item[0]))
-    )
+
+    def __init__(self, patterns: Sequence[tuple[str, str]]):
+        self.patterns = tuple(patterns)
+        places: dict[str, list[int]] = {}
+        for place, (phrase, _) in enumerate(patterns):
+            for letter in _first_letters(phrase):
+                places.setdefault(letter, []).append(place)
+        self._by_letter = {
+            letter: (bounded("|".join(f"({patterns[place][1]})" for place in mine)), mine)
+            for letter, mine in places.items()
+        }
+        self._beginnings = frozenset(
+            beginning for phrase, pattern in patterns for beginning in _beginnings(phrase, pattern)
+        )
+
+    def find(self, text: str) -> Iterator[tuple[int, re.Match[str]]]:
+        """(place in `patterns`, match) from left to right, none within another."""
+        end = 0
+        for word in _LETTERS.finditer(text):
+            start = word.start()
+            if start < end:
+                continue
+            beginning = text[start : start + _BEGINNING].casefold()
+            if not any(beginning[:length] in self._beginnings for length in range(1, _BEGINNING + 1)):
+                continue
+            pattern, places = self._by_letter[beginning[0]]
+            if match := pattern.match(text, start):
+                end = match.end()
+                yield places[(match.lastindex or 1) - 1], match
+
+
+def _beginnings(phrase: str, pattern: str) -> Iterable[str]:
+    """The letters with which each match of a phrase's expression begins, however it is spelled."""
+    rest = re.sub(r"^(?:\(\?-i:|\()*", "", pattern)
+    letters = re.match(r"[a-z]*", rest, re.IGNORECASE)
+    assert letters is not None
+    optional = rest[letters.end() : letters.end() + 1] in ("?", "*", "{")
+    certain = letters[0][:-1] if optional else letters[0]
+    return [certain[:_BEGINNING].casefold()] if certain else _first_letters(phrase)
 
 
 def _first_letters(phrase: str) -> str:

@@ -48,7 +48,13 @@ def _text(x: float, y: float, text: str, css: str, anchor: str = "middle") -> st
 
 
 def line_chart(
-    series: Mapping[str, Sequence[Point]], *, title: str, x_name: str, zero: bool = False
+    series: Mapping[str, Sequence[Point]],
+    *,
+    title: str,
+    x_name: str,
+    zero: bool = False,
+    width: int = WIDTH,
+    height: int = HEIGHT,
 ) -> Markup:
     """Curves over a common x axis.
 
@@ -57,6 +63,8 @@ def line_chart(
         title: what the figure shows, for readers who do not see it.
         x_name: written under the x axis.
         zero: whether the y axis must begin at zero.
+        width: of the figure; the smaller, the larger its text beside it.
+        height: of the figure.
 
     Returns:
         An ``<svg>``; an empty text if there is no point at all.
@@ -65,7 +73,8 @@ def line_chart(
     if not points:
         return Markup("")
     xs, ys = [x for x, _ in points], [y for _, y in points]
-    y_ticks = ticks(min([*ys, 0.0] if zero else ys), max(ys))
+    low, high = min([*ys, 0.0] if zero else ys), max(ys)
+    y_ticks = ticks(low, high if high > low or not zero else low + 1)
     counted = all(x == int(x) for x in xs)
     x_ticks = [
         tick
@@ -77,17 +86,17 @@ def line_chart(
 
     def at(x: float, y: float) -> Point:
         return (
-            LEFT + (x - min(xs)) / x_span * (WIDTH - LEFT - RIGHT),
-            HEIGHT - BOTTOM - (y - y_ticks[0]) / y_span * (HEIGHT - TOP - BOTTOM),
+            LEFT + (x - min(xs)) / x_span * (width - LEFT - RIGHT),
+            height - BOTTOM - (y - y_ticks[0]) / y_span * (height - TOP - BOTTOM),
         )
 
     body = []
     for tick in y_ticks:
         _, y = at(xs[0], tick)
-        body.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        body.append(f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         body.append(_text(LEFT - 6, y + 3.5, _number(tick), "tick", "end"))
-    body += [_text(at(tick, y_ticks[0])[0], HEIGHT - BOTTOM + 15, _number(tick), "tick") for tick in x_ticks]
-    body.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, x_name, "axis"))
+    body += [_text(at(tick, y_ticks[0])[0], height - BOTTOM + 15, _number(tick), "tick") for tick in x_ticks]
+    body.append(_text((LEFT + width - RIGHT) / 2, height - 4, x_name, "axis"))
     for number, (name, curve) in enumerate(series.items(), start=1):
         seen = [at(x, y) for x, y in curve if math.isfinite(y)]
         if not seen:
@@ -102,7 +111,7 @@ def line_chart(
         body += [
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6" style="fill:{color}">{told}</circle>' for x, y in dots
         ]
-    return _frame(title, "".join(body))
+    return _frame(title, "".join(body), width, height)
 
 
 def bar_chart(bars: Mapping[str, float], *, title: str, x_name: str) -> Markup:

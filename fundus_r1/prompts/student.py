@@ -3,6 +3,10 @@
 The form is the paper's (Tab. 3). One parser serves the quality check, the rewards and the
 evaluation, so that none of them sees another answer than the others. Reading never fails: a text
 in any other form gives what can still be found, and is not well formed.
+
+Well formed is ``<think>...</think><answer>...</answer>`` from beginning to end, with the tags in lower
+case, each once, and nothing but white space around and between the two. A block without a letter or
+a digit is empty.
 """
 
 from __future__ import annotations
@@ -21,9 +25,9 @@ class StudentAnswer:
     """A student's text, taken apart."""
 
     think: str | None
-    """The reasoning after the first ``<think>``; None if there is none."""
+    """The reasoning after the first ``<think>``; None if there is none or it is empty."""
     answer: str | None
-    """The text after the last ``<answer>``; None if there is none."""
+    """The text after the last ``<answer>``; None if there is none or it is empty."""
     well_formed: bool
     """Whether the text is one reasoning and one answer in their tags, neither empty, and no more."""
 
@@ -55,16 +59,19 @@ def parse_student(text: str) -> StudentAnswer:
     rollout is cut at its length limit.
     """
     parts = _TAG.split(text.strip())
-    tags, bodies = parts[1::2], [body.strip() for body in parts[2::2]]
+    tags, bodies = parts[1::2], [_said(body) for body in parts[2::2]]
     thinks = [body for tag, body in zip(tags, bodies, strict=True) if tag.lower() == "<think>"]
     answers = [body for tag, body in zip(tags, bodies, strict=True) if tag.lower() == "<answer>"]
     match parts:
-        case ["", "<think>", think, "</think>", gap, "<answer>", answer, "</answer>", ""]:
-            well_formed = bool(think.strip() and answer.strip()) and not gap.strip()
+        case ["", "<think>", _, "</think>", gap, "<answer>", _, "</answer>", ""]:
+            well_formed = None not in (*thinks, *answers) and not gap.strip()
         case _:
             well_formed = False
     return StudentAnswer(
-        think=(thinks[0] or None) if thinks else None,
-        answer=(answers[-1] or None) if answers else None,
-        well_formed=well_formed,
+        think=thinks[0] if thinks else None, answer=answers[-1] if answers else None, well_formed=well_formed
     )
+
+
+def _said(body: str) -> str | None:
+    """What stands in a block; None if it is empty."""
+    return body.strip() if any(char.isalnum() for char in body) else None

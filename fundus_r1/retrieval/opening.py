@@ -35,7 +35,7 @@ def open_knowledge_base(
         ModelError: the folder holds no embedding model.
     """
     web = open_web(science, place)
-    pages = Pages(store, web, science.snapshot)
+    pages = Pages(store, web, science.pinned_snapshot)
     sources = [_source(name, science, place, pages) for name in science.sources]
     embeddings = None
     if embedder is not None:
@@ -59,7 +59,7 @@ def open_web(science: KnowledgeScience, place: RetrievalPlace) -> Web | None:
         bases += [place.pmc, place.pmc_bulk]
         if is_ncbi(place.pmc):
             rates[netloc(place.pmc)] = PER_S_WITH_KEY if place.ncbi_key_env else PER_S
-    if place.offline or science.snapshot or not bases:
+    if place.offline or science.pinned_snapshot or not bases:
         return None
     if "pmc" in science.sources:
         check_contact(place)
@@ -99,7 +99,7 @@ def _pmc(science: KnowledgeScience, place: RetrievalPlace, pages: Pages) -> Sour
     from fundus_r1.retrieval.documents import to_notes
     from fundus_r1.retrieval.pmc import PmcRetriever, ncbi_key, term
 
-    key = None if place.offline or science.snapshot else ncbi_key(place)
+    key = None if place.offline or science.pinned_snapshot else ncbi_key(place)
     retriever = PmcRetriever(pages=pages, place=place, k=science.pages, key=key)
 
     def sections(label: str, modality: Modality) -> Sequence[Note]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fundus_r1.rewards.answer import answer_reward
+from fundus_r1.rewards.answer import Predicted, answer_reward, predicted
 from fundus_r1.rewards.format import format_reward
 from fundus_r1.rewards.process import (
     ProcessOutcome,
@@ -12,9 +12,11 @@ from fundus_r1.rewards.process import (
     branch,
     process,
     process_reward,
+    reference,
 )
 
 __all__ = [
+    "Predicted",
     "ProcessOutcome",
     "ProcessValues",
     "Reference",
@@ -22,6 +24,8 @@ __all__ = [
     "answer_reward",
     "branch",
     "format_reward",
+    "predicted",
     "process",
     "process_reward",
+    "reference",
 ]

@@ -8,6 +8,21 @@ which shows that the sum invites reward hacking.
 Assumed, because the paper does not say: setups H and I, which know only one of the two terms,
 give ``other_branch`` where Eq. 4 would use the other one; setup J always adds the grade against
 VF(x) and the term of the predicted answer's knowledge.
+
+What the formula leaves open, each case counted under its name (`Case`):
+
+==================  =========================================================================
+no_trace            nothing to grade: 0 in every setup, and no judge is asked
+no_answer           a wrong answer without y^, thus without D[y^, m]: the knowledge term is 0
+outside_options     an answer that the question does not allow (a refusal, two options at once),
+                    even if it names a known label: likewise, or any label whose D is easy to
+                    retell would earn the term
+no_knowledge        y^ is allowed and has no D[y^, m] (the modality, the anatomy): likewise. Of
+                    several chosen labels, each must have one; the judge sees them all
+no_findings         VF(x) is empty, as in a normal eye: the judge grades against exactly that
+judge_failed        asked, and no verdict: the term is ``unjudged``, between its least and its
+                    greatest value, so that the judge's failure teaches nothing either way
+==================  =========================================================================
 """
 
 from __future__ import annotations
@@ -17,13 +32,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from fundus_r1.prompts.choice import same_answer, stated_label
-from fundus_r1.prompts.student import StudentAnswer
-from fundus_r1.prompts.verdicts import FindingsVerdict
-from fundus_r1.spec.science import GrpoScience
+from fundus_r1.prompts.verdicts import FindingsVerdict, Graded, KnowledgeVerdict
+from fundus_r1.rewards.answer import Predicted
 from fundus_r1.spec.setups import ProcessMode
+from fundus_r1.spec.training import GrpoScience
 
 Branch = Literal["findings", "knowledge", "none"]
+Case = Literal["no_trace", "no_answer", "outside_options", "no_knowledge", "no_findings"]
+Unjudged = Literal["unjudged"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +51,8 @@ class ProcessValues:
     flawed: float
     plausible_if_wrong: float
     other_branch: float
+    unjudged: float
+    """Share of the way from a term's least to its greatest value."""
 
     @classmethod
     def of(cls, science: GrpoScience) -> ProcessValues:
@@ -44,10 +62,11 @@ class ProcessValues:
             flawed=science.flawed,
             plausible_if_wrong=science.plausible_if_wrong,
             other_branch=science.other_branch,
+            unjudged=science.unjudged,
         )
 
-    def of_findings(self, verdict: FindingsVerdict | None) -> float:
-        """Value of a grade against VF(x); 0 where there is none."""
+    def of_findings(self, verdict: FindingsVerdict | Unjudged | None) -> float:
+        """Value of a grade against VF(x); 0 where none was asked for."""
         match verdict:
             case "plausible":
                 return self.plausible
@@ -55,12 +74,23 @@ class ProcessValues:
                 return self.tenuous
             case "flawed":
                 return self.flawed
+            case "unjudged":
+                return self._between(self.plausible, self.tenuous, self.flawed)
             case None:
                 return 0.0
 
-    def of_knowledge(self, plausible: bool | None) -> float:
-        """Value of an assessment against D[y^, m]; 0 where there is none."""
-        return self.plausible_if_wrong if plausible else 0.0
+    def of_knowledge(self, verdict: KnowledgeVerdict | Unjudged | None) -> float:
+        """Value of an assessment against D[y^, m]; 0 where none was asked for."""
+        match verdict:
+            case "plausible":
+                return self.plausible_if_wrong
+            case "unjudged":
+                return self._between(self.plausible_if_wrong, 0.0)
+            case "implausible" | None:
+                return 0.0
+
+    def _between(self, *values: float) -> float:
+        return min(values) + self.unjudged * (max(values) - min(values))
 
 
 def branch(correct: bool, known: bool) -> Branch:
@@ -79,8 +109,8 @@ def process_reward(
     mode: ProcessMode,
     *,
     correct: bool,
-    findings: FindingsVerdict | None,
-    knowledge: bool | None,
+    findings: FindingsVerdict | Unjudged | None,
+    knowledge: KnowledgeVerdict | Unjudged | None,
     values: ProcessValues,
 ) -> float:
     """Eq. 4 and its ablations.
@@ -88,8 +118,8 @@ def process_reward(
     Args:
         mode: ``selective`` is Eq. 4; ``vf``, ``dk`` and ``sum`` are setups H, I and J.
         correct: whether the predicted answer is the right one.
-        findings: the trace's grade against VF(x); None if there is none.
-        knowledge: whether the trace is plausible against D[y^, m]; None if there is no D.
+        findings: the trace's grade against VF(x); None if none was asked for.
+        knowledge: its assessment against D[y^, m]; None if none was asked for, as where there is no D.
         values: what the verdicts are worth.
     """
     by_findings, by_knowledge = values.of_findings(findings), values.of_knowledge(knowledge)
@@ -107,27 +137,40 @@ def process_reward(
 
 
 class TraceJudge(Protocol):
-    """Holds a trace against a reference. Implementation: `models.judge.Judge`.
+    """Holds a trace against a reference. Implementation: `models.judge.Judge`."""
 
-    Both give None if the judge's verdict could not be read.
-    """
+    async def grade_findings(self, trace: str, findings: Sequence[str]) -> Graded[FindingsVerdict]: ...
 
-    async def grade_findings(self, trace: str, findings: Sequence[str]) -> FindingsVerdict | None: ...
-
-    async def grade_knowledge(self, trace: str, answer: str, description: str) -> bool | None: ...
+    async def grade_knowledge(
+        self, trace: str, answer: str, description: str
+    ) -> Graded[KnowledgeVerdict]: ...
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What the process reward of one prompt needs."""
+    """What a trace may be held against."""
 
-    truth: str
-    """The text of the right option."""
-    options: Mapping[str, str]
-    option_labels: Mapping[str, str]
-    modality: str
     findings: Sequence[str]
     """VF(x), canonical keys."""
+    description: str | None
+    """D[y^, m] of the predicted answer; None where there is none."""
+
+
+def reference(
+    answer: Predicted, findings: Sequence[str], modality: str, knowledge_texts: Mapping[str, str]
+) -> Reference:
+    """What the trace of a rollout may be held against.
+
+    Args:
+        answer: y^.
+        findings: VF(x).
+        modality: m.
+        knowledge_texts: ``<label>|<modality>`` -> D[y, m].
+    """
+    texts = [knowledge_texts.get(f"{label}|{modality}") for label in answer.labels]
+    known = [text for text in texts if text is not None]
+    whole = bool(known) and len(known) == len(texts)
+    return Reference(findings, "\n\n".join(known) if whole else None)
 
 
 @dataclass(frozen=True)
@@ -137,67 +180,70 @@ class ProcessOutcome:
     value: float
     branch: Branch
     """The reference that Eq. 4 takes for this rollout, whatever the mode makes of it."""
-    findings: FindingsVerdict | None = None
-    """The grade against VF(x), if it was asked for and could be read."""
-    knowledge: bool | None = None
-    """Whether the trace is plausible against D[y^, m], if it was asked for and could be read."""
-    judge_calls: int = 0
-    judge_failed: int = 0
-    """Calls whose verdict could not be read; such a term counts 0."""
+    cases: frozenset[Case]
+    findings: Graded[FindingsVerdict] | None = None
+    """The grade against VF(x); None if it was not asked for."""
+    knowledge: Graded[KnowledgeVerdict] | None = None
+    """The assessment against D[y^, m]; None if it was not asked for."""
+
+    @property
+    def graded(self) -> list[Graded[FindingsVerdict] | Graded[KnowledgeVerdict]]:
+        """What the judge was asked for, with or without a verdict."""
+        return [graded for graded in (self.findings, self.knowledge) if graded is not None]
 
 
 async def process(
     mode: ProcessMode,
-    parsed: StudentAnswer,
-    reference: Reference,
+    trace: str | None,
+    answer: Predicted,
+    against: Reference,
     judge: TraceJudge,
-    *,
-    knowledge_texts: Mapping[str, str],
     values: ProcessValues,
 ) -> ProcessOutcome:
     """The process reward of one rollout; the judge is asked only for what the mode needs.
 
-    A rollout without a trace has no process to reward: 0 in every mode. A predicted answer that
-    states no known label has no D[y^, m], and its knowledge term is 0.
-
     Args:
         mode: which process reward.
-        parsed: the rollout's text, taken apart.
-        reference: the prompt's side.
+        trace: the reasoning; None if there is none.
+        answer: y^.
+        against: the references.
         judge: whom to ask.
-        knowledge_texts: ``<label>|<modality>`` -> D[y, m].
         values: what the verdicts are worth.
-
-    Raises:
-        ModelError: the judge did not answer at all. Rewards of zero would go on teaching, so
-            training must stop.
     """
-    answer, trace = parsed.answer, parsed.think
-    correct = answer is not None and same_answer(answer, reference.truth, reference.options)
-    label = None if answer is None else stated_label(answer, reference.options, reference.option_labels)
-    description = knowledge_texts.get(f"{label}|{reference.modality}") if label else None
-    taken = branch(correct, description is not None)
+    taken = branch(answer.correct, against.description is not None)
+    wants_findings = mode == "sum" or (answer.correct and mode in ("selective", "vf"))
+    wants_knowledge = mode == "sum" or (not answer.correct and mode in ("selective", "dk"))
+    cases = _cases(trace, answer, against, wants_findings=wants_findings, wants_knowledge=wants_knowledge)
     if mode == "none" or trace is None:
-        return ProcessOutcome(0.0, taken)
+        return ProcessOutcome(0.0, taken, cases)
 
-    ask_findings = mode == "sum" or (correct and mode in ("selective", "vf"))
-    ask_knowledge = mode == "sum" or (not correct and mode in ("selective", "dk"))
+    async def by_findings() -> Graded[FindingsVerdict] | None:
+        return await judge.grade_findings(trace, against.findings) if wants_findings else None
 
-    async def by_findings() -> FindingsVerdict | None:
-        return await judge.grade_findings(trace, reference.findings) if ask_findings else None
-
-    async def by_knowledge() -> bool | None:
-        if not ask_knowledge or answer is None or description is None:
+    async def by_knowledge() -> Graded[KnowledgeVerdict] | None:
+        if not wants_knowledge or against.description is None:
             return None
-        return await judge.grade_knowledge(trace, answer, description)
+        return await judge.grade_knowledge(trace, ", ".join(answer.names), against.description)
 
     findings, knowledge = await asyncio.gather(by_findings(), by_knowledge())
-    asked_knowledge = ask_knowledge and description is not None
-    return ProcessOutcome(
-        value=process_reward(mode, correct=correct, findings=findings, knowledge=knowledge, values=values),
-        branch=taken,
-        findings=findings,
-        knowledge=knowledge,
-        judge_calls=ask_findings + asked_knowledge,
-        judge_failed=(ask_findings and findings is None) + (asked_knowledge and knowledge is None),
+    value = process_reward(
+        mode,
+        correct=answer.correct,
+        findings=(findings.verdict or "unjudged") if findings else None,
+        knowledge=(knowledge.verdict or "unjudged") if knowledge else None,
+        values=values,
     )
+    return ProcessOutcome(value, taken, cases, findings, knowledge)
+
+
+def _cases(
+    trace: str | None, answer: Predicted, against: Reference, *, wants_findings: bool, wants_knowledge: bool
+) -> frozenset[Case]:
+    cases: dict[Case, bool] = {
+        "no_trace": trace is None,
+        "no_answer": not answer.said,
+        "outside_options": answer.said and not answer.names,
+        "no_knowledge": wants_knowledge and bool(answer.names) and against.description is None,
+        "no_findings": wants_findings and trace is not None and not against.findings,
+    }
+    return frozenset(case for case, holds in cases.items() if holds)

@@ -98,35 +98,51 @@ def _override(tree: dict[str, Any], text: str) -> None:
         raise SpecError(f"The value of the override {text!r} is no YAML: {error}") from error
 
 
-def load_spec(path: Path | str, overrides: Sequence[str] = ()) -> RunSpec:
+def _read(path: Path, what: str, hint: str) -> dict[str, Any]:
+    """The mapping in a YAML file."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecError(f"{what} cannot be read: {error.strerror}", where=str(path), hint=hint) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SpecError(f"{what} is no YAML: {error}", where=str(path)) from error
+    if not isinstance(tree, dict):
+        raise SpecError(f"{what} must be a mapping", where=str(path), hint=hint)
+    return tree
+
+
+def _joined(old: Any, new: Any) -> Any:
+    """Mappings joined key by key; of other values the new one."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return {**old, **{key: _joined(old.get(key), value) for key, value in new.items()}}
+    return new
+
+
+def load_spec(path: Path | str, overrides: Sequence[str] = (), placement: Path | None = None) -> RunSpec:
     """Reads a run's YAML.
 
     Args:
         path: the file.
-        overrides: ``a.b=value`` texts, values in YAML.
+        overrides: ``a.b=value`` texts, values in YAML; they come last.
+        placement: a YAML file with fields of the placement, which win over those of the run's file.
 
     Raises:
-        SpecError: the file cannot be read, or a field is unknown or wrong.
+        SpecError: a file cannot be read, or a field is unknown or wrong.
     """
     path = Path(path)
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SpecError(
-            f"The spec cannot be read: {error.strerror}",
-            where=str(path),
-            hint="give the path of a YAML file, for example pipelines/specs/tiny.yaml",
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SpecError(f"The spec is no YAML: {error}", where=str(path)) from error
-    if not isinstance(tree, dict):
-        raise SpecError("The spec must be a mapping with the keys name, science, placement", where=str(path))
+    hint = "give the path of a YAML file with the keys name, science, placement: see pipelines/specs/"
+    tree = _read(path, "The spec", hint)
+    where = str(path)
+    if placement is not None:
+        place = _read(placement, "The placement", "write the fields that stand below placement: in a spec")
+        tree = _joined(tree, {"placement": place})
+        where = f"{path} with {placement}"
     for text in overrides:
         _override(tree, text)
     try:
         return RunSpec.model_validate(tree)
     except ValidationError as error:
-        raise _explain(error, RunSpec, str(path)) from error
+        raise _explain(error, RunSpec, where) from error
 
 
 def dump_spec(spec: RunSpec) -> str:

@@ -7,6 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+UNPINNED = "unpinned"
+"""Stands where a revision or a digest belongs that could not be looked up; it is never invented."""
+
 
 @dataclass(frozen=True)
 class Assumed:

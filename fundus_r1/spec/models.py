@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fundus_r1.spec.base import Assumed, Spec
+from fundus_r1.spec.base import UNPINNED, Assumed, Spec
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class TinyModel(Spec):
@@ -29,8 +32,13 @@ class HubModel(Spec):
     """Marks a published model."""
     name: str
     """Repository on the Hugging Face hub."""
-    revision: str = "unpinned"
+    revision: str = UNPINNED
     """Commit hash, or ``unpinned`` where it could not be looked up."""
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether the revision is a commit; under a branch or a tag the weights may change."""
+        return _COMMIT.fullmatch(self.revision) is not None
 
 
 class FolderModel(Spec):

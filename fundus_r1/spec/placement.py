@@ -136,14 +136,26 @@ class Engine(Spec):
 class SftPlace(Spec):
     """How stage 7 is launched."""
 
-    launcher: Literal["torchrun", "process"] = "torchrun"
-    """``torchrun`` starts the processes; ``process`` is one process without it."""
+    launcher: Literal["torchrun", "ray", "process"] = "torchrun"
+    """``torchrun`` starts the processes, by the standard environment of a PyTorchJob or TrainJob where
+    there is one; ``ray`` has Ray Train start them; ``process`` is one process without either."""
     processes: int = Field(default=8, ge=1)
-    """Processes on this machine."""
+    """Processes on each machine."""
+    deepspeed: Literal["none", "zero2", "zero3"] = "none"
+    """``none`` keeps everything in every process (DDP); ``zero2`` shares out gradients and the optimiser's
+    state, ``zero3`` the weights too."""
+    gradient_checkpointing: bool = True
+    """Computes activations again in the backward pass: less memory, about a third more time."""
     micro_batch_size: int = Field(default=1, ge=1)
-    """Conversations a process computes at once; the rest of the batch is accumulated."""
+    """Conversations a process computes at once, of like length; the rest of the batch is accumulated."""
+    pack_tokens: int | None = Field(default=None, ge=1)
+    """Instead of that, conversations share sequences of at most so many tokens, each blind to the others,
+    and nothing is padded. A step sees the same conversations either way, and has the same loss."""
     save_steps: int = Field(default=50, ge=1)
     """Optimiser steps between checkpoints."""
+    divergence: float | None = Field(default=2.0, gt=1)
+    """The stage fails if the loss (mean of ten steps) is more than this many times that of the first ten;
+    None lets it go on."""
 
 
 class GrpoPlace(Spec):
@@ -161,8 +173,25 @@ class GrpoPlace(Spec):
     """Steps between checkpoints."""
     stall_s: float = Field(default=1800.0, gt=0)
     """The stage fails if verl shows no progress for so long (it can hang instead of failing)."""
-    judge_concurrency: int = Field(default=8, ge=1)
+    judge_concurrency: int = Field(default=128, ge=1)
     """Requests to the judge under way at once."""
+    max_kl: float | None = Field(default=10.0, gt=0)
+    """The stage fails if the KL loss of a step (nats a token, mean of ten steps) is more than this;
+    None lets it go on."""
+    empty_advantage_steps: int | None = Field(default=50, ge=1)
+    """The stage fails if for so many steps no group of rollouts had differing rewards, so that nothing
+    was learnt; None lets it go on."""
+
+
+class Trackers(Spec):
+    """Where figures of the training go beside the store. Credentials come from their own variables."""
+
+    tensorboard: str | None = None
+    """Folder of TensorBoard's event files."""
+    mlflow: str | None = None
+    """Tracking URI of MLflow."""
+    wandb: str | None = None
+    """Project in Weights & Biases."""
 
 
 class Placement(Spec):
@@ -186,6 +215,8 @@ class Placement(Spec):
     """How stage 7 is launched."""
     grpo: GrpoPlace = GrpoPlace()
     """How stage 8 is launched."""
+    trackers: Trackers = Trackers()
+    """Who else is told the figures of stages 7 and 8."""
     cost: CostAssumptions = CostAssumptions()
     """What `plan --cost` takes for granted."""
     min_free_gib: float = Field(default=2.0, ge=0)

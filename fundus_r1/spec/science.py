@@ -6,13 +6,14 @@ stands plainly; one that it leaves open carries an `Assumed` with the reason.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from fundus_r1.spec.base import Assumed, Spec
+from fundus_r1.spec.base import UNPINNED, Assumed, Spec
 from fundus_r1.spec.models import ModelRef, Models
 from fundus_r1.spec.setups import SETUPS, Recipe, Setup
+from fundus_r1.spec.training import GrpoScience, Pixels, SftScience
 
 _PROMPTS = "the paper keeps its prompts in an unpublished supplement"
 
@@ -32,25 +33,27 @@ class Synthetic(Spec):
     """Side of the images in pixels."""
 
 
-Dataset = Literal["idrid", "kermany", "top"]
-"""Datasets that `index` reads."""
-Collection = Literal[
+Dataset = Literal[
     "fgadr", "idrid", "grape", "jsiec", "retinal_lesions", "rfmid", "odir", "ddr", "octid", "octdl", "oimhs",
     "retouch", "neh", "kermany", "top", "deepdrid", "mmc_amd",
 ]  # fmt: skip
 """The 17 datasets of Tab. 2, in its order."""
-Benchmark = Literal["funbench", "omnimedvqa"]
+Benchmark = Literal["funbench", "omnimedvqa", "gmai"]
+"""The benchmarks of Tab. 4, in its order."""
 
 
 class Index(Spec):
     """Stage 1: the training collection (Tab. 2) and the benchmarks (Tab. 4)."""
 
-    datasets: tuple[Dataset, ...] = ("idrid", "kermany", "top")
+    datasets: tuple[Dataset, ...] = get_args(Dataset)
     """Which datasets are looked for in the data folders."""
-    benchmarks: tuple[Benchmark, ...] = ("funbench", "omnimedvqa")
+    benchmarks: tuple[Benchmark, ...] = get_args(Benchmark)
     """Which benchmarks are looked for."""
     synthetic: Synthetic | None = None
     """Draws a small collection beside what the data folders hold."""
+    manifests: dict[Dataset | Benchmark, str] = Field(default_factory=dict)
+    """Dataset or benchmark -> SHA-256 of its manifest (its files, or its questions with their images), or
+    ``unpinned``. What is pinned here must be what the data folders hold; else the run is refused."""
     data_digest: str | None = None
     """SHA-256 over names and contents of the data folders; filled in when the spec is resolved."""
     validation_share: Annotated[float, Assumed("no validation split is published")] = Field(
@@ -83,7 +86,7 @@ class KnowledgeScience(Spec):
 
     sources: tuple[Literal["eyewiki", "aao", "pmc", "notes"], ...] = ("eyewiki", "aao", "pmc")
     """The paper's sources; ``notes`` are bundled short texts with their references."""
-    datasets: tuple[Collection, ...] | None = None
+    datasets: tuple[Dataset, ...] | None = None
     """Datasets whose labels are covered; None covers those of `index.datasets`."""
     aao_documents: Annotated[
         tuple[str, ...], Assumed("the paper cites one Preferred Practice Pattern and names no others")
@@ -100,7 +103,8 @@ class KnowledgeScience(Spec):
     ] = None
     """A sentence-embedding model, whose ranking is joined with that by words (BM25)."""
     snapshot: str | None = None
-    """Digest of a set of kept pages: only these are used. None takes what the sources say now."""
+    """Digest of a set of kept pages: only these are used. None (or ``unpinned``, as a paper run says)
+    takes what the sources say now."""
     vocabulary: ReviewedVocabulary | None = None
     """A vocabulary that a person has reviewed; its entries take the place of the writer's."""
     bad_share: float = Field(default=0.2, ge=0, le=1)
@@ -110,6 +114,11 @@ class KnowledgeScience(Spec):
         Assumed("Sec. 3.2.2 asks Vocab[y,m]; the specificities of Tab. 6 suggest one list a task"),
     ] = "task"
     """Whether the observer is asked the findings of the label alone or of the whole task."""
+
+    @property
+    def pinned_snapshot(self) -> str | None:
+        """Digest of the only pages that may be used; None where none is pinned."""
+        return None if self.snapshot == UNPINNED else self.snapshot
 
 
 class FindingsScience(Spec):
@@ -179,74 +188,6 @@ class TrainsetScience(Spec):
     """At most so many GRPO prompts, drawn by `seed`; None is all."""
 
 
-class SftScience(Spec):
-    """Stage 7: supervised fine-tuning (Sec. 3.4, 4.1)."""
-
-    epochs: int = Field(default=2, ge=1)
-    """Passes over the conversations (Sec. 4.1)."""
-    learning_rate: Annotated[
-        float, Assumed("the figure is lost in the published text; 1e-5 is LLaMA-Factory's example")
-    ] = 1e-5
-    """Peak learning rate of AdamW."""
-    batch_size: Annotated[int, Assumed("not published")] = 64
-    """Conversations in an optimiser step, over all processes."""
-    warmup_share: Annotated[float, Assumed("not published; LLaMA-Factory's example")] = 0.1
-    """Share of the steps in which the learning rate rises; then it falls by a cosine."""
-    weight_decay: Annotated[float, Assumed("not published; AdamW's usual value")] = 0.01
-    """Weight decay of AdamW."""
-    max_length: Annotated[int, Assumed("not published")] = 4096
-    """Tokens in a conversation, image tokens included; longer ones are an error."""
-    precision: Literal["bf16", "fp32"] = "bf16"
-    """``bf16`` as in Sec. 4.1, or ``fp32``, which a CPU without bf16 units computes faster."""
-    train_vision: Annotated[
-        bool, Assumed("not published; LLaMA-Factory, which the paper used, freezes it by default")
-    ] = False
-    """Whether the vision tower and its projector learn too."""
-    seed: int = 0
-    """Of the order of the conversations."""
-
-
-class GrpoScience(Spec):
-    """Stage 8: GRPO with the process reward (Sec. 3.3)."""
-
-    rollouts: int = Field(default=4, ge=2)
-    """Rollouts of a prompt."""
-    temperature: float = 1.0
-    """Sampling temperature of the rollouts (Sec. 4.1)."""
-    epochs: int = Field(default=8, ge=1)
-    """Passes over the prompts (Sec. 4.1)."""
-    learning_rate: Annotated[
-        float, Assumed("the figure is lost in the published text; 1e-6 is verl's example")
-    ] = 1e-6
-    """Constant learning rate of AdamW."""
-    batch_size: Annotated[int, Assumed("not published; verl's example")] = 512
-    """Prompts in a step."""
-    mini_batch_size: Annotated[int, Assumed("not published; verl's example")] = 128
-    """Prompts in an optimiser update."""
-    kl_coefficient: Annotated[float, Assumed("not published; verl's example")] = 0.01
-    """Of the low-variance KL loss to the reference policy."""
-    max_prompt_length: Annotated[int, Assumed("not published; verl's example")] = 1024
-    """Tokens of a prompt at most, image tokens included."""
-    max_response_length: Annotated[int, Assumed("not published; verl's example")] = 2048
-    """Tokens of a rollout at most."""
-    plausible: Annotated[float, Assumed("the three values are lost in the published text")] = 1.0
-    """Process reward of a right answer with a plausible trace."""
-    tenuous: Annotated[float, Assumed("the three values are lost in the published text")] = 0.5
-    """Process reward of a right answer with a tenuous trace."""
-    flawed: Annotated[float, Assumed("the three values are lost in the published text")] = 0.0
-    """Process reward of a right answer with a flawed trace."""
-    plausible_if_wrong: Annotated[float, Assumed("the value is lost in the published text")] = 0.5
-    """Process reward of a wrong answer whose trace is plausible for that answer."""
-    other_branch: Annotated[
-        float, Assumed("what setups H and I give on the other branch of Eq. 4 is not published")
-    ] = 0.0
-    """Process reward of setups H and I where their term does not apply."""
-    precision: Literal["bf16", "fp32"] = "bf16"
-    """``bf16`` as in Sec. 4.1, or ``fp32``, which a CPU without bf16 units computes faster."""
-    seed: int = 0
-    """Of the order of the prompts."""
-
-
 class EvaluateScience(Spec):
     """Stage 9: benchmarks (Sec. 4.1)."""
 
@@ -265,6 +206,11 @@ class Science(Spec):
     """Training setup of Tab. 5; G is Fundus-R1."""
     models: Models = Models()
     """Who looks, writes, judges and learns."""
+    pixels: Pixels = Pixels()
+    """Of the images that the student is shown, in training and evaluation; its folder carries them on."""
+    prompts: dict[str, str] = Field(default_factory=dict)
+    """Prompt name -> SHA-256 of its text. What is pinned here must be what is installed; else the run
+    is refused. (Fingerprints hold the hashes of the installed texts in any case.)"""
     index: Index = Index()
     """Stage 1."""
     knowledge: KnowledgeScience = KnowledgeScience()

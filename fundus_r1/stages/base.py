@@ -77,7 +77,8 @@ class Stage(Generic[S]):
     slice_type: type[S]
     select: Callable[[Science], S]
     """The slice of the science that it reads."""
-    run: Callable[[Context[S]], Result]
+    run: Callable[[Context[S]], Result | None]
+    """None where another machine of the same group closes the output."""
     prompts: tuple[str, ...] = ()
     """Names of the prompts that its output depends on."""
     fan_out: FanOut[S] | None = None

@@ -15,14 +15,15 @@ from pathlib import Path
 from fundus_r1.benchmarks.finding_quality import average_s2, finding_quality
 from fundus_r1.benchmarks.scores import scores
 from fundus_r1.models.protocol import VisionModel
-from fundus_r1.models.trace_reading import stated
-from fundus_r1.models.weights import materialise, model_cache, model_id
+from fundus_r1.models.weights import materialise, model_cache, model_id, with_pixels
 from fundus_r1.prompts.student import parse_student
+from fundus_r1.prompts.trace_reading import stated
 from fundus_r1.rows import Findings, Question, Sample, Trace
 from fundus_r1.spec import Science, Spec
 from fundus_r1.spec.models import ModelRef
 from fundus_r1.spec.placement import Engine
 from fundus_r1.spec.science import EvaluateScience
+from fundus_r1.spec.training import Pixels
 from fundus_r1.stages.asking import Contender, ask, choose, figures
 from fundus_r1.stages.base import Context, Result, Stage
 from fundus_r1.storage.output import StageOutput
@@ -36,6 +37,8 @@ class EvaluateSlice(Spec):
 
     evaluate: EvaluateScience
     student: ModelRef
+    pixels: Pixels
+    """Of the student before training; a trained one carries its own."""
 
 
 def open_vllm(path: Path, engine: Engine, name: str) -> VisionModel:
@@ -73,7 +76,7 @@ def _run(context: Context[EvaluateSlice]) -> Result:
 
         def base() -> VisionModel:
             path = materialise(science.student, model_cache(context.placement))
-            return open_vllm(path, engine, used["base"])
+            return open_vllm(with_pixels(path, science.pixels, scratch / "base"), engine, used["base"])
 
         def trained(stage: str) -> VisionModel:
             path = context.inputs[stage].download_folder("model", scratch / stage)
@@ -103,13 +106,13 @@ def _run(context: Context[EvaluateSlice]) -> Result:
 
 
 def _select(science: Science) -> EvaluateSlice:
-    return EvaluateSlice(evaluate=science.evaluate, student=science.models.student)
+    return EvaluateSlice(evaluate=science.evaluate, student=science.models.student, pixels=science.pixels)
 
 
 STAGE = Stage(
     name="evaluate",
     summary="Scores the student before and after training on the benchmarks, and the findings against masks.",
-    revision=2,
+    revision=3,
     after=("index", "findings", "traces", "sft", "grpo"),
     slice_type=EvaluateSlice,
     select=_select,

@@ -61,7 +61,7 @@ def evaluate_alone(
         ModelError: the model cannot be used.
     """
     items = choose(_questions(data, benchmarks), limit)
-    name, opened = _contender(model, engine or Engine(), model_id, api_key_env)
+    name, opened = contender(model, engine or Engine(), model_id, api_key_env)
     answered = ask([Contender(name, opened)], items, max_tokens=max_tokens, seed=EvaluateScience().seed)
     found = scores(answered)
     out.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def evaluate_alone(
     return table(found, answered)
 
 
-def _contender(
+def contender(
     model: str, engine: Engine, model_id: str | None, api_key_env: str | None
 ) -> tuple[str, Callable[[], VisionModel]]:
     if model.startswith(("http://", "https://")):
@@ -88,7 +88,7 @@ def _questions(data: Path, benchmarks: Sequence[str]) -> list[tuple[Question, Ca
             where=str(data),
             hint=f"give the folder that holds {' or '.join(benchmarks)} in its official layout",
         )
-    files = sorted({raw.file for raw in raws})
+    files = sorted({raw.file for raw in raws}, key=str)
     known = dict(zip(files, examine_all(files, LIMITS, lambda: None), strict=True))
     return [_given(raw, known[raw.file]) for raw in raws]
 

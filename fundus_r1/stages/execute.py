@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from fundus_r1.stages.job import StageJob
 from fundus_r1.storage import open_store
 from fundus_r1.storage.output import OutputWriter, StageOutput, find_record
 from fundus_r1.storage.protocol import Store
+
+# How long a machine waits for another of its group to upload what they have made together.
+_PATIENCE_S = 3600.0
+_POLL_S = 1.0
 
 
 def _open_inputs(job: StageJob, store: Store) -> dict[str, StageOutput]:
@@ -62,6 +67,8 @@ def run_job(job: StageJob) -> StageOutput:
     emit(job.stage, "start", fingerprint=fingerprint[:12])
     context = _context(job, store)
     result = stage.run(context)
+    if result is None:
+        return StageOutput(store, _await_record(job, store), _scratch(job))
     record = context.output.close(
         revision=stage.revision,
         science=job.science,
@@ -73,6 +80,21 @@ def run_job(job: StageJob) -> StageOutput:
     )
     emit(job.stage, "done", seconds=round(record.seconds, 1), counts=result.counts)
     return StageOutput(store, record)
+
+
+def _await_record(job: StageJob, store: Store) -> Record:
+    """The record that another machine of the same group writes."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while (record := find_record(store, job.stage, job.fingerprint)) is None:
+        if time.monotonic() > deadline:
+            raise StageError(
+                f"The machine that closes the output of {job.stage} has not done so for {_PATIENCE_S:g} s",
+                where=f"{store.uri}/{job.stage}/{job.fingerprint}",
+                hint="look at the log of the group's first machine",
+                transient=True,
+            )
+        time.sleep(_POLL_S)
+    return record
 
 
 def missing_parts(job: StageJob) -> list[int]:

@@ -129,9 +129,8 @@ def _run(ctx: Context[FindingsSlice]) -> Result:
     runs = worker_runs(ctx.store, ctx.output.prefix)
     ctx.output.write_rows("workers.jsonl", runs)
     usage = {f"observer_{name}": count for name, count in usage_of(runs).items()}
-    return Result(
-        {**tally.counts(), "workers": len(runs), **usage}, {"observer": model_id(ctx.science.observer)}
-    )
+    models = {"observer": model_id(ctx.science.observer)} if parts.refs() else {}
+    return Result({**tally.counts(), "workers": len(runs), **usage}, models)
 
 
 def _work_as(ctx: Context[FindingsSlice], worker: int) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from fundus_r1.errors import StageError
 from fundus_r1.models import ChatRequest, open_chat
 from fundus_r1.models.judge import open_judge
-from fundus_r1.models.weights import materialise, model_cache, model_id
+from fundus_r1.models.weights import materialise, model_cache, model_id, with_pixels
 from fundus_r1.prompts.verdicts import FINDINGS_SCHEMA, findings_question
 from fundus_r1.rewards import ProcessValues
 from fundus_r1.rewards.verl_entry import JudgeSettings, RewardSettings
@@ -21,8 +21,8 @@ from fundus_r1.rows import Prompt, Split
 from fundus_r1.spec import Spec
 from fundus_r1.spec.models import Chat, ModelRef
 from fundus_r1.spec.placement import Endpoint
-from fundus_r1.spec.science import GrpoScience
 from fundus_r1.spec.setups import ProcessMode
+from fundus_r1.spec.training import GrpoScience, Pixels
 from fundus_r1.stages.base import Context, Result, Stage
 from fundus_r1.storage.tables import from_parquet
 from fundus_r1.training import checkpoints
@@ -39,6 +39,7 @@ class GrpoSlice(Spec):
     train: bool
     """Whether the setup has GRPO at all."""
     student: ModelRef
+    pixels: Pixels
     judge: Chat | None
     """None where the setup asks no judge."""
 
@@ -70,14 +71,17 @@ def _reward_settings(ctx: Context[GrpoSlice]) -> RewardSettings:
         values=ProcessValues.of(ctx.science.grpo),
         knowledge_texts=ctx.inputs["trainset"].read_json("knowledge_texts.json"),
         judge=judge,
+        bad_share=ctx.science.grpo.bad_share,
     )
 
 
 def _start(ctx: Context[GrpoSlice], folder: Path) -> Path:
     sft = ctx.inputs["sft"]
     if sft.names("model/"):
+        # It carries its limits of pixels with it.
         return sft.download_folder("model", folder)
-    return materialise(ctx.science.student, model_cache(ctx.placement))
+    student = materialise(ctx.science.student, model_cache(ctx.placement))
+    return with_pixels(student, ctx.science.pixels, folder)
 
 
 def _prompts(ctx: Context[GrpoSlice]) -> Iterator[tuple[Prompt, bytes]]:
@@ -109,6 +113,7 @@ def run(ctx: Context[GrpoSlice]) -> Result:
             prefix=ctx.output.prefix,
             model=start,
             rewards=rewards.model_dump_json(),
+            trackers=ctx.placement.trackers,
             work=folder,
         )
         try:
@@ -148,7 +153,7 @@ def _upload(ctx: Context[GrpoSlice], path: Path) -> None:
 STAGE = Stage(
     name="grpo",
     summary="Trains the student with GRPO in verl; the process reward grades its reasoning.",
-    revision=1,
+    revision=2,
     after=("trainset", "sft"),
     slice_type=GrpoSlice,
     select=lambda science: GrpoSlice(
@@ -156,6 +161,7 @@ STAGE = Stage(
         process=science.recipe.process,
         train=science.recipe.grpo,
         student=science.models.student,
+        pixels=science.pixels,
         judge=science.models.judge if science.recipe.process != "none" else None,
     ),
     run=run,

@@ -41,6 +41,7 @@ class IndexSlice(Spec):
     """What the stage reads of the science."""
 
     index: Index
+    """`manifests` is empty here: the digest of the data says all that they say."""
 
 
 @dataclass
@@ -62,7 +63,7 @@ def run(ctx: Context[IndexSlice]) -> Result:
             draw_collection(scratch / "synthetic", index.synthetic)
             roots.insert(0, ("synthetic", scratch / "synthetic"))
         found = _look(index, roots)
-        files = sorted({question.file for _, question in found.questions})
+        files = sorted({question.file for _, question in found.questions}, key=str)
         total = sum(image_count(r) for pairs in found.readings.values() for _, r in pairs) + len(files)
         progress = Progress(NAME, total, "images")
         samples, quarantined = _collect(index, found, limits, progress)
@@ -70,7 +71,7 @@ def run(ctx: Context[IndexSlice]) -> Result:
         asked, unasked = ask(index, found.questions, facts)
         quarantined += unasked
         leaks = find_leaks([item.sample for item in samples], [item.question for item in asked])
-        kept = _without(samples, leaks)
+        kept = _without(samples, leaks, trains=bool(index.datasets))
         result = _write(ctx.output, index, limits, kept, leaks, quarantined, len(asked))
         write_questions(ctx.output, scratch, limits, asked)
         return result
@@ -121,8 +122,8 @@ def _look(index: Index, roots: Sequence[tuple[Source, Path]]) -> _Found:
             )
     there = {question.benchmark for _, question in found.questions}
     there |= {name for name, readings in found.readings.items() if readings}
-    for lacking in sorted({*index.datasets, *index.benchmarks} - there):
-        emit(NAME, "note", text=f"{lacking} is in none of the data folders")
+    if lacking := [name for name in (*index.datasets, *index.benchmarks) if name not in there]:
+        emit(NAME, "note", text=f"not in the data folders: {', '.join(lacking)}")
     return found
 
 
@@ -141,10 +142,11 @@ def _collect(
     return sorted(samples, key=lambda item: item.sample.sample_id), quarantined
 
 
-def _without(samples: Sequence[Indexed], leaks: Sequence[Leak]) -> list[Indexed]:
+def _without(samples: Sequence[Indexed], leaks: Sequence[Leak], *, trains: bool) -> list[Indexed]:
+    """The samples that leak into no benchmark; a run without datasets evaluates alone and needs none."""
     leaked = {leak.sample_id for leak in leaks}
     kept = [item for item in samples if item.sample.sample_id not in leaked]
-    if not any(item.sample.split is Split.TRAIN for item in kept):
+    if trains and not any(item.sample.split is Split.TRAIN for item in kept):
         raise DataError(
             "There is no image to train with",
             where=f"{len(samples)} images were read, {len(leaks)} of them leak into a benchmark, "
@@ -190,13 +192,13 @@ def _write(
 
 
 def _slice(science: Science) -> IndexSlice:
-    return IndexSlice(index=science.index)
+    return IndexSlice(index=science.index.model_copy(update={"manifests": {}}))
 
 
 STAGE = Stage(
     name=NAME,
     summary="Reads datasets and benchmarks, sets aside what is damaged or leaks, and asks questions.",
-    revision=1,
+    revision=2,
     after=(),
     slice_type=IndexSlice,
     select=_slice,

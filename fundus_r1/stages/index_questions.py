@@ -13,6 +13,7 @@ from typing import Literal
 from fundus_r1.benchmarks import RawQuestion
 from fundus_r1.datasets.collect import check_share
 from fundus_r1.datasets.images import BadImageError, ImageFacts, Limits, travelling_bytes
+from fundus_r1.pictures import Source as Place
 from fundus_r1.rows import Quarantined, Question
 from fundus_r1.spec.science import Index
 from fundus_r1.storage.output import OutputWriter
@@ -26,14 +27,14 @@ class Asked:
     """A benchmark question, and its image on this machine."""
 
     question: Question
-    file: Path
+    file: Place
     facts: ImageFacts
 
 
 def ask(
     index: Index,
     questions: Iterable[tuple[Source, RawQuestion]],
-    facts: dict[Path, ImageFacts | BadImageError],
+    facts: dict[Place, ImageFacts | BadImageError],
 ) -> tuple[list[Asked], list[Quarantined]]:
     """Questions whose image could be decoded, and why the others were left out."""
     asked: dict[tuple[str, Source, str], Asked] = {}

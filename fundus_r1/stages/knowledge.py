@@ -22,7 +22,7 @@ from fundus_r1.retrieval import KnowledgeBase, corpus_digest, open_knowledge_bas
 from fundus_r1.rows import Modality, Passage
 from fundus_r1.spec import Science, Spec
 from fundus_r1.spec.models import Chat
-from fundus_r1.spec.science import Collection, KnowledgeScience
+from fundus_r1.spec.science import Dataset, KnowledgeScience
 from fundus_r1.stages.base import Context, Counts, Result, Stage
 from fundus_r1.stages.knowledge_pairs import Known, Search, reviewed
 from fundus_r1.stages.knowledge_review import open_reviewed
@@ -38,7 +38,7 @@ class KnowledgeSlice(Spec):
 
     knowledge: KnowledgeScience
     """`datasets` is None here: it is the next field."""
-    datasets: tuple[Collection, ...]
+    datasets: tuple[Dataset, ...]
     """Whose labels are covered."""
     writer: Chat
     corpus: str
@@ -46,11 +46,12 @@ class KnowledgeSlice(Spec):
 
 
 def _select(science: Science) -> KnowledgeSlice:
+    knowledge = science.knowledge
     return KnowledgeSlice(
-        knowledge=science.knowledge.model_copy(update={"datasets": None}),
-        datasets=science.knowledge.datasets or science.index.datasets,
+        knowledge=knowledge.model_copy(update={"datasets": None, "snapshot": knowledge.pinned_snapshot}),
+        datasets=knowledge.datasets or science.index.datasets,
         writer=science.models.writer,
-        corpus=corpus_digest(science.knowledge.sources),
+        corpus=corpus_digest(knowledge.sources),
     )
 
 
@@ -174,13 +175,13 @@ def _write(
         "asked_at_most": max((len(entry.asked) for entry in entries), default=0),
     }
     models = sorted({row.model for row in rows if row.description})
-    return Result(counts, models={"writer": ", ".join(models)})
+    return Result(counts, models={"writer": ", ".join(models)} if models else {})
 
 
 STAGE = Stage(
     name="knowledge",
     summary="Retrieves what is known of each label on each modality and makes the vocabulary of findings.",
-    revision=2,
+    revision=3,
     after=(),
     slice_type=KnowledgeSlice,
     select=_select,

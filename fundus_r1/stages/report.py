@@ -11,12 +11,14 @@ from typing import Any
 
 from fundus_r1.plots.page import render_page
 from fundus_r1.spec import Recipe, Science, Spec, assumed_values
+from fundus_r1.spec.pins import unpinned
 from fundus_r1.stages import STAGES
 from fundus_r1.stages import report_view as view
 from fundus_r1.stages.base import Context, Result, Stage
 from fundus_r1.stages.gallery import chosen, heading, write_gallery
 from fundus_r1.stages.report_results import PAPER_FUNNEL, gallery, paper_finding_quality, results
 from fundus_r1.stages.report_sources import kept_out, support
+from fundus_r1.stages.report_training import training
 from fundus_r1.storage.output import StageOutput
 
 SHOWN_TRACES = 12
@@ -33,7 +35,7 @@ class ReportSlice(Spec):
 def setup_words(recipe: Recipe) -> str:
     """What a setup trains with, in words."""
     if not (recipe.sft or recipe.grpo):
-        return "the base model, untrained"
+        return "the student as it is, nothing trained"
     parts = [name for name, on in (("SFT", recipe.sft), ("GRPO", recipe.grpo)) if on]
     traces = "with reasoning traces" if recipe.traces else "without reasoning traces"
     process = {
@@ -56,6 +58,10 @@ def warnings(science: Science) -> list[str]:
         )
     if science.index.synthetic is not None:
         said.append("Synthetic images are drawings for testing the system, not medical data.")
+    if pins := unpinned(science):
+        said.append(
+            f"Not pinned, so this run cannot be made again exactly: {', '.join(pin.path for pin in pins)}."
+        )
     said.append("This is research software, not a medical device.")
     return said
 
@@ -118,7 +124,7 @@ def run(context: Context[ReportSlice]) -> Result:
             "kept_out": kept_out(outputs),
             "findings": view.findings(outputs, science, paper_finding_quality()),
             "quality": view.quality(outputs, PAPER_FUNNEL),
-            "training": view.training(outputs),
+            "training": training(outputs, science.recipe.process),
             "assumed": [
                 {
                     "path": row.path,
@@ -138,7 +144,7 @@ def run(context: Context[ReportSlice]) -> Result:
 STAGE: Stage[ReportSlice] = Stage(
     name="report",
     summary="one self-contained HTML page about the run, and a gallery of its traces",
-    revision=2,
+    revision=3,
     after=BEFORE,
     slice_type=ReportSlice,
     select=lambda science: ReportSlice(science=science),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from fundus_r1.benchmarks import paper_tables as paper
-from fundus_r1.benchmarks.scores import METRICS, OMNI_TASKS
+from fundus_r1.benchmarks.metrics import mean
+from fundus_r1.benchmarks.scores import METRICS, TASKS
 from fundus_r1.ontology.findings import FINDINGS
 from fundus_r1.plots.card import Card
 from fundus_r1.plots.highlight import pieces
@@ -20,11 +21,16 @@ PAPER_FUNNEL = {
     "traces retained": float(paper.ACCEPTED),
 }
 MODELS = {"base": "base", "sft": "after SFT", "grpo": "after GRPO"}
-TITLES = {"funbench": "FunBench (F1, %)", "omnimedvqa": "Omni-Fundus (accuracy, %)"}
+TITLES = {
+    "funbench": "FunBench (F1, %)",
+    "omnimedvqa": "Omni-Fundus (accuracy, %)",
+    "gmai": "GMAI-Fundus (accuracy, %)",
+}
 SOURCES = {"synthetic": "on drawn images in the benchmark's format", "given": "on the questions given"}
 PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "funbench": ("level", ("L1", "L2", "L3", "L4")),
-    "omnimedvqa": ("task", OMNI_TASKS),
+    "omnimedvqa": ("task", TASKS["omnimedvqa"]),
+    "gmai": ("task", TASKS["gmai"]),
 }
 
 
@@ -47,14 +53,60 @@ def _paper_rows(benchmark: str) -> list[View]:
     for row in paper.TABLE_5:
         if benchmark == "funbench":
             values = [row.funbench, *row.funbench_levels.values()]
-        else:
+        elif benchmark == "omnimedvqa":
             values = [row.omni_fundus, *row.omni_fundus_tasks.values()]
+        else:
+            values = [row.gmai_fundus, *row.gmai_fundus_tasks.values()]
         rows.append({"name": f"{row.setup}: {row.name}", "values": values})
     return rows
 
 
+def _together(scores: Sequence[Score]) -> list[View]:
+    """Tab. 7, one table a source: models down, the three benchmarks and their mean across.
+
+    There is no mean of fewer than three: it could be taken for the paper's.
+    """
+    tables = []
+    for source in sorted({row.source for row in scores}):
+        overall = {
+            (row.model, row.benchmark): percent(row.value)
+            for row in scores
+            if row.level == "overall" and row.source == source
+        }
+        rows = []
+        for model in _ordered({model for model, _ in overall}):
+            values = [overall.get((model, benchmark)) for benchmark in TITLES]
+            rows.append(
+                {
+                    "name": MODELS.get(model, model),
+                    "values": [*values, None if None in values else mean(values)],
+                }
+            )
+        tables.append(
+            {
+                "title": f"All benchmarks (Tab. 7, %), {SOURCES[source]}",
+                "columns": [*(title.partition(" (")[0] for title in TITLES.values()), "average"],
+                "rows": rows,
+                "paper": [
+                    {
+                        "name": f"{row.model}, {row.group}",
+                        "values": [row.funbench, row.omni_fundus, row.gmai_fundus, row.average],
+                    }
+                    for row in paper.TABLE_7
+                ],
+                "note": "The average is that of the three benchmarks; a dash where one was not asked.",
+            }
+        )
+    return tables
+
+
+def _ordered(models: Collection[str]) -> list[str]:
+    """The models of a run in the order in which they were made, then others."""
+    return sorted(models, key=[*MODELS, *sorted(models)].index)
+
+
 def results(outputs: Outputs) -> View:
-    """One table a benchmark and source: models down, overall and parts across."""
+    """One table a benchmark and source: models down, overall and parts across; then Tab. 7."""
     scores = list(outputs["evaluate"].read_rows("scores.jsonl", Score))
     tables = []
     for benchmark, source in sorted({(row.benchmark, row.source) for row in scores}):
@@ -68,7 +120,7 @@ def results(outputs: Outputs) -> View:
                 "values": [percent(overall[model].value)]
                 + [percent(row.value) if (row := found.get((model, name))) else None for name in names],
             }
-            for model in sorted(overall, key=[*MODELS, *sorted(overall)].index)
+            for model in _ordered(overall)
         ]
         asked = max(row.questions for row in overall.values())
         tables.append(
@@ -90,7 +142,7 @@ def results(outputs: Outputs) -> View:
     return {
         "sentence": "The same questions before and after training, the same prompt for each model. "
         "With so few questions a figure is uncertain by many points.",
-        "tables": tables,
+        "tables": tables + _together(scores),
     }
 
 

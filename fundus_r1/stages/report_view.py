@@ -1,11 +1,10 @@
-"""What the report says of the data: census, leakage, vocabulary, findings, traces, training.
+"""What the report says of the data: census, leakage, vocabulary, findings, traces.
 
 Each function turns outputs of stages into the plain values that ``plots/report.html.j2`` shows.
 """
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from fundus_r1.benchmarks.metrics import mean
 from fundus_r1.ontology.findings import FINDINGS
 from fundus_r1.ontology.labels import LABELS
-from fundus_r1.plots.svg import bar_chart, line_chart, row_chart
+from fundus_r1.plots.svg import bar_chart, row_chart
 from fundus_r1.rows import FindingQuality, Knowledge, Leak, Quarantined, VocabularyEntry
 from fundus_r1.spec import Science
 from fundus_r1.storage.output import StageOutput
@@ -171,33 +170,3 @@ def _composed(traces: StageOutput) -> str:
 def _bars(reasons: dict[str, int]) -> dict[str, float]:
     ranked = sorted(reasons.items(), key=lambda item: -item[1])
     return {name.replace("_", " "): float(count) for name, count in ranked}
-
-
-def _lines(output: StageOutput, name: str) -> list[dict[str, Any]]:
-    if name not in output:
-        return []
-    return [json.loads(line) for line in output.read_bytes(name).splitlines()]
-
-
-def _curve(lines: list[dict[str, Any]], field: str) -> list[tuple[float, float]]:
-    return [(float(row["step"]), float(row[field])) for row in lines if row.get(field) is not None]
-
-
-def training(outputs: Outputs) -> list[View]:
-    """Curves of SFT and GRPO; none for what the setup does not train."""
-    sft, grpo = _lines(outputs["sft"], "log.jsonl"), _lines(outputs["grpo"], "rewards.jsonl")
-    losses = {"training": "loss", "validation": "eval_loss"}
-    parts = {"sum": "score", "answer": "answer", "format": "format", "process": "process"}
-    wanted = [
-        ("SFT loss", "Cross-entropy of the assistant's tokens.", sft, losses),
-        ("GRPO reward", "Mean over rollouts: the sum, and its parts.", grpo, parts),
-        ("Response length", "Tokens of a rollout.", grpo, {"tokens": "response_length"}),
-    ]
-    figures = []
-    for title, words, lines, fields in wanted:
-        series = {name: _curve(lines, field) for name, field in fields.items()}
-        series = {name: points for name, points in series.items() if points}
-        plot = line_chart(series, title=title, x_name="optimiser step", zero=lines is grpo)
-        if plot:
-            figures.append({"title": title, "words": words, "keys": list(series), "plot": plot})
-    return figures

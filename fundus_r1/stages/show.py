@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fundus_r1.errors import DataError, StageError
 from fundus_r1.prompts.student import parse_student
-from fundus_r1.rewards.answer import answer_reward
+from fundus_r1.rewards.answer import answer_reward, predicted
 from fundus_r1.rewards.format import format_reward
 from fundus_r1.rows import Findings, Knowledge, Passage, Row, Sample, Trace, Triplet, Verdict, VocabularyEntry
 from fundus_r1.spec import RunSpec
@@ -60,9 +60,8 @@ class Asked:
         """(answer, format): what the trace itself would be rewarded for, process apart."""
         if self.trace is None:
             return None
-        told = parse_student(self.trace.text)
-        answer = answer_reward(told.answer, truth=self.triplet.answer, options=self.triplet.options)
-        return answer, format_reward(told)
+        text = self.trace.text
+        return answer_reward(predicted(text, self.triplet)), format_reward(parse_student(text))
 
 
 @dataclass(frozen=True)

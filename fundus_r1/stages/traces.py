@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fundus_r1.models.protocol import ChatRequest
-from fundus_r1.models.trace_reading import in_english
 from fundus_r1.prompts.material import Material, trace_question
 from fundus_r1.prompts.student import parse_student
+from fundus_r1.prompts.trace_reading import in_english
 from fundus_r1.rows import Trace
 from fundus_r1.spec import Science, Spec
 from fundus_r1.spec.models import Chat, VisionRef

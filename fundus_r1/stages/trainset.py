@@ -27,7 +27,7 @@ from fundus_r1.spec import Spec
 from fundus_r1.spec.science import TrainsetScience
 from fundus_r1.stages.base import Context, Result, Stage
 from fundus_r1.storage.output import StageOutput
-from fundus_r1.storage.tables import TableWriter, from_parquet
+from fundus_r1.storage.tables import TableWriter, read_parquet
 from fundus_r1.training.examples import (
     accepted_texts,
     answer_conversations,
@@ -100,7 +100,7 @@ def _by_sample(rows: Sequence[E]) -> dict[str, list[E]]:
 def _write(
     ctx: Context[TrainsetSlice], folder: Path, name: str, rows: Sequence[E], row_type: type[E]
 ) -> None:
-    """One parquet of rows and images, in the order of the index's parts, one part in memory at a time."""
+    """One parquet of rows and images, in the order of the index's parts, a few in memory at a time."""
     index = ctx.inputs["index"]
     parts = index.names("samples/part-")
     progress = Progress("trainset", len(rows), name)
@@ -109,7 +109,7 @@ def _write(
     path = folder / f"{name}.parquet"
     with TableWriter(path, row_type) as table:
         for part in parts:
-            for sample, image in from_parquet(index.read_bytes(part), Sample):
+            for sample, image in read_parquet(index.download_file(part, folder / "part.parquet"), Sample):
                 mine = wanted.get(sample.sample_id, [])
                 table.write(mine, [image] * len(mine))
                 written += len(mine)
@@ -155,7 +155,7 @@ def run(ctx: Context[TrainsetSlice]) -> Result:
 STAGE = Stage(
     name="trainset",
     summary="Turns accepted traces into SFT conversations and GRPO prompts for the setup.",
-    revision=2,
+    revision=3,
     after=("index", "knowledge", "findings", "traces", "quality"),
     slice_type=TrainsetSlice,
     select=lambda science: TrainsetSlice(

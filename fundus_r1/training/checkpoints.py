@@ -5,14 +5,16 @@ A checkpoint lies under ``<stage>/<fingerprint>/checkpoints/step-<N>/``: its fil
 manifest is written last and deleted first, so whoever is killed in between leaves no checkpoint
 that looks whole. What a try leaves behind is swept up by the next `prune`.
 
-One process writes (rank 0). What a checkpoint holds is the trainer's business; it must be enough
-to go on as if nothing had happened.
+One process of each machine writes what lies there (`add`), and the first makes it a checkpoint
+(`begin` before, `close` after; `save` is all three). What a checkpoint holds is the trainer's business;
+it must be enough to go on as if nothing had happened.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +29,10 @@ from fundus_r1.storage.protocol import Store
 KEPT = 2
 """Checkpoints that `prune` leaves: the newest, and one to fall back on if it is damaged."""
 
+PATIENCE_S = 3600.0
+"""Seconds that one machine waits for the others to upload what they have of a checkpoint."""
+
+_POLL_S = 0.5
 _STEP = re.compile(r"/checkpoints/step-(\d+)/")
 
 
@@ -80,6 +86,10 @@ def _whole(store: Store, prefix: str) -> Iterator[Manifest]:
             yield manifest
 
 
+def _part_key(prefix: str, step: int, node: int) -> str:
+    return f"{_folder(prefix, step)}/node-{node}.json"
+
+
 def save(store: Store, prefix: str, step: int, folder: Path) -> None:
     """Uploads a folder as the checkpoint of a step; one of the same step is replaced.
 
@@ -92,13 +102,53 @@ def save(store: Store, prefix: str, step: int, folder: Path) -> None:
     Raises:
         StoreError: the store refused.
     """
+    begin(store, prefix, step)
+    add(store, prefix, step, folder, node=0)
+    close(store, prefix, step, nodes=1)
+
+
+def begin(store: Store, prefix: str, step: int) -> None:
+    """Makes room for the checkpoint of a step, before any machine adds to it."""
     _remove(store, prefix, step)
+
+
+def add(store: Store, prefix: str, step: int, folder: Path, node: int) -> None:
+    """Uploads what one machine of the group has of a checkpoint."""
     files = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
         store.upload(f"{_folder(prefix, step)}/files/{name}", path)
         files.append(FileRef(key=name, sha256=file_sha256(path), size=path.stat().st_size))
-    manifest = Manifest(step=step, files=tuple(files))
+    part = Manifest(step=step, files=tuple(files))
+    store.put(_part_key(prefix, step, node), part.model_dump_json(indent=1).encode())
+
+
+def close(store: Store, prefix: str, step: int, nodes: int, patience_s: float = PATIENCE_S) -> None:
+    """Makes the checkpoint exist, once all machines have added to it.
+
+    Args:
+        store: where it is.
+        prefix: of the stage's output.
+        step: optimiser steps done.
+        nodes: machines in the group.
+        patience_s: how long to wait for the others.
+
+    Raises:
+        StoreError: a machine did not add its part in time, or the store refused.
+    """
+    files: list[FileRef] = []
+    deadline = time.monotonic() + patience_s
+    for node in range(nodes):
+        while (data := store.get(_part_key(prefix, step, node))) is None:
+            if time.monotonic() > deadline:
+                raise StoreError(
+                    f"Machine {node} of {nodes} has not uploaded its part for {patience_s:g} s",
+                    where=f"{store.uri}/{_folder(prefix, step)}",
+                    transient=True,
+                )
+            time.sleep(_POLL_S)
+        files += Manifest.model_validate_json(data).files
+    manifest = Manifest(step=step, files=tuple(sorted(files, key=lambda file: file.key)))
     store.put(_manifest_key(prefix, step), manifest.model_dump_json(indent=1).encode())
 
 

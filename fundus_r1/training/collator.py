@@ -1,146 +1,80 @@
-"""Conversations -> inputs of the model, with the loss on the assistant's tokens alone.
+"""Encoded conversations -> inputs of the model, with the loss on the assistant's tokens alone.
 
-The text is what the model's own chat template makes of the conversation, the image is what its
-own processor makes of the file. What is learnt is the response, with its ``<think>`` and
-``<answer>``, and the end-of-turn token; nothing else (label -100). What the model is given, and
-what it learns to write, are tokenised apart: so the border is exact, and it falls where it falls
-when the model generates.
+What is learnt is the response, with its ``<think>`` and ``<answer>``, and the end-of-turn token; nothing
+else (label -100). A micro batch comes in one of two forms:
 
-A conversation that does not fit is an error that names it. Nothing is cut: a response without
-its end would teach the model not to end.
+* padded: a row for each conversation, as long as the longest;
+* packed: one row in which they stand one after the other, without padding. Each begins its positions
+  anew, and its rotary positions too (M-RoPE: time, height and width, Sec. 3.1 of Qwen2-VL). From the
+  positions transformers sees where one ends, and lets no token look across, by a mask or by sequence
+  lengths, as the attention in use needs it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import unicodedata
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from fundus_r1.errors import DataError, ModelError
-from fundus_r1.rows import Conversation
+from fundus_r1.errors import ModelError
+from fundus_r1.training.encoder import Encoder, Example
 
 IGNORED = -100
 """The label of a token that bears no loss."""
 
-_PER_TOKEN = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids")
-
-
-class Example(NamedTuple):
-    """A conversation and the bytes of its image (PNG or JPEG)."""
-
-    conversation: Conversation
-    image: bytes
+_PER_TOKEN = ("input_ids", "attention_mask", "mm_token_type_ids", "labels")
 
 
 class Collator:
-    """Makes batches.
+    """Makes micro batches.
 
     Args:
-        processor: the model's own (``AutoProcessor``), with tokenizer and chat template.
-        max_length: tokens in a conversation at most, image tokens included.
+        encoder: of the model's processor.
+        rope_index: the model's own ``get_rope_index`` (`student.rope_index`).
     """
 
-    def __init__(self, processor: Any, max_length: int):
-        self.processor = processor
-        self.tokenizer = processor.tokenizer
-        self.max_length = max_length
-        self._special = [
-            token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special
-        ]
-
-    def texts(self, conversation: Conversation) -> tuple[str, str]:
-        """What the model is given, and what it is to write after that.
-
-        Raises:
-            DataError: a text holds a special token, which it would smuggle into the chat.
-            ModelError: the chat template does not render the response as it is.
-        """
-        for part in ("prompt", "response"):
-            for token in self._special:
-                if token in getattr(conversation, part):
-                    raise DataError(
-                        f"The {part} of a conversation holds the special token {token}",
-                        where=conversation.triplet_id,
-                        hint="take it out of the dataset's text",
-                    )
-        user = {
-            "role": "user",
-            "content": [{"type": "image"}, {"type": "text", "text": conversation.prompt}],
-        }
-        reply = {"role": "assistant", "content": [{"type": "text", "text": conversation.response}]}
-        given = self.processor.apply_chat_template([user], add_generation_prompt=True, tokenize=False)
-        whole = self.processor.apply_chat_template([user, reply], tokenize=False)
-        learnt = f"{conversation.response}{self.tokenizer.eos_token}"
-        if not whole.startswith(given + learnt):
-            raise ModelError(
-                "The model's chat template does not give back the response followed by the end of turn "
-                f"{self.tokenizer.eos_token}",
-                where=f"{conversation.triplet_id}: it renders {whole[-200:]!r}",
-                hint="train a model whose template renders the assistant's text unchanged (Qwen2.5-VL does)",
-            )
-        return given, learnt
-
-    def length(self, example: Example) -> int:
-        """Tokens of a conversation, from its texts and the size of its image alone."""
-        given, learnt = self.texts(example.conversation)
-        with _image(example) as image:
-            size = (image.height, image.width)
-        images = self.processor._get_num_multimodal_tokens(image_sizes=[size])["num_image_tokens"]
-        texts = self.tokenizer([given, learnt], add_special_tokens=False)["input_ids"]
-        # The placeholder of the image is one token of the text.
-        return sum(len(ids) for ids in texts) + sum(images) - len(images)
-
-    def check_length(self, example: Example) -> None:
-        """Raises:
-        DataError: the conversation does not fit into `max_length`.
-        """
-        self._demand_fit(example.conversation, self.length(example))
-
-    def _demand_fit(self, conversation: Conversation, length: int) -> None:
-        if length > self.max_length:
-            raise DataError(
-                f"A conversation has {length} tokens; with {self.max_length} its response would be cut",
-                where=conversation.triplet_id,
-                hint="raise science.sft.max_length, or use smaller images",
-            )
+    def __init__(self, encoder: Encoder, rope_index: Callable[..., tuple[Tensor, Tensor]]):
+        self.encoder = encoder
+        self._rope_index = rope_index
 
     def encode(self, example: Example) -> dict[str, Tensor]:
         """One conversation. Per token, of shape (1, tokens): ids, mask, kinds and ``labels``;
         for the image: the patches and their grid, as the processor names them.
-
-        Raises:
-            DataError: the image cannot be read, or the conversation does not fit.
         """
-        given, learnt = self.texts(example.conversation)
-        with _image(example) as image:
-            pixels = image.convert("RGB")
-        inputs = dict(self.processor(text=[given], images=[pixels], return_tensors="pt"))
-        reply = self.tokenizer(learnt, add_special_tokens=False, return_tensors="pt")["input_ids"]
-        labels = torch.full_like(inputs["input_ids"], IGNORED)
-        continued = {"input_ids": reply, "attention_mask": torch.ones_like(reply)}
-        for name in _PER_TOKEN:
-            if name in inputs:
-                text = continued.get(name, torch.zeros_like(reply))
-                inputs[name] = torch.cat([inputs[name], text.to(inputs[name].dtype)], dim=1)
-        inputs["labels"] = torch.cat([labels, reply], dim=1)
-        self._demand_fit(example.conversation, inputs["labels"].shape[1])
-        return inputs
+        processor = self.encoder.processor
+        inputs = dict(
+            processor.image_processor(
+                images=[example.image],
+                do_resize=False,
+                input_data_format="channels_last",
+                return_tensors="pt",
+            )
+        )
+        placeholder = processor.image_token_id
+        count = self.encoder.image_tokens(*example.image.shape[:2])
+        given = np.repeat(example.given, np.where(example.given == placeholder, count, 1))
+        ids = torch.from_numpy(np.concatenate([given, example.learnt]).astype(np.int64))[None]
+        labels = ids.clone()
+        labels[:, : len(given)] = IGNORED
+        return inputs | {
+            "input_ids": ids,
+            "attention_mask": torch.ones_like(ids),
+            "mm_token_type_ids": (ids == placeholder).long(),
+            "labels": labels,
+        }
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """A batch, padded on the right to its longest conversation."""
+        """A micro batch, padded on the right to its longest conversation."""
         encoded = [self.encode(example) for example in examples]
         longest = max(inputs["labels"].shape[1] for inputs in encoded)
-        padding = {"input_ids": self.tokenizer.pad_token_id, "labels": IGNORED}
+        padding = {"input_ids": self.encoder.tokenizer.pad_token_id, "labels": IGNORED}
         batch = {}
         for name in encoded[0]:
             rows = [inputs[name] for inputs in encoded]
-            if name in (*_PER_TOKEN, "labels"):
+            if name in _PER_TOKEN:
                 value = padding.get(name, 0)
                 rows = [
                     torch.nn.functional.pad(row, (0, longest - row.shape[1]), value=value) for row in rows
@@ -148,27 +82,50 @@ class Collator:
             batch[name] = torch.cat(rows)
         return batch
 
+    def packed(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """A micro batch as one sequence, of shape (1, tokens of all).
+
+        It has no ``attention_mask``, for with one transformers would not look for where conversations
+        end, but ``position_ids`` of shape (4, 1, tokens): positions in the text, then time, height and
+        width.
+        """
+        rows = []
+        for example in examples:
+            row = self.encode(example)
+            ids = row["input_ids"]
+            rotary, _ = self._rope_index(
+                ids, mm_token_type_ids=row["mm_token_type_ids"], image_grid_thw=row["image_grid_thw"]
+            )
+            text = torch.arange(ids.shape[1])[None, None]
+            row["position_ids"] = torch.cat([text, rotary])
+            del row["attention_mask"]
+            rows.append(row)
+        along = dict.fromkeys(_PER_TOKEN, 1) | {"position_ids": 2}
+        return {name: torch.cat([row[name] for row in rows], dim=along.get(name, 0)) for name in rows[0]}
+
     def learnt(self, batch: dict[str, Tensor]) -> list[str]:
-        """The text that bears loss, of each conversation of a batch."""
+        """The text that bears loss, of each conversation of a padded batch."""
         return [self._decode(row[row != IGNORED]) for row in batch["labels"]]
 
     def given(self, batch: dict[str, Tensor]) -> list[str]:
-        """The text that bears none, with one placeholder for an image's tokens."""
+        """The text that bears none, with one placeholder for an image's tokens, likewise."""
         texts = []
         for ids, mask, labels in zip(
             batch["input_ids"], batch["attention_mask"], batch["labels"], strict=True
         ):
             kept = ids[(mask == 1) & (labels == IGNORED)]
-            repeated = (kept[1:] == kept[:-1]) & (kept[1:] == self.processor.image_token_id)
+            repeated = (kept[1:] == kept[:-1]) & (kept[1:] == self.encoder.processor.image_token_id)
             texts.append(self._decode(kept[torch.cat([torch.tensor([True]), ~repeated])]))
         return texts
 
     def _decode(self, ids: Tensor) -> str:
-        text: str = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        text: str = self.encoder.tokenizer.decode(
+            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
         return text
 
     def verify(self, examples: Sequence[Example]) -> str:
-        """Encodes, decodes again and compares, as a proof before any training.
+        """Collates, decodes again and compares, as a proof before any training.
 
         Returns:
             The first conversation as the model sees it, what bears loss in ⟦double brackets⟧.
@@ -179,7 +136,7 @@ class Collator:
         batch = self(examples)
         shown = list(zip(self.given(batch), self.learnt(batch), strict=True))
         for example, found in zip(examples, shown, strict=True):
-            meant = self.texts(example.conversation)
+            meant = self.encoder.texts(example.conversation)
             # Qwen's tokenizer brings text into the composed form (NFC).
             for what, a, b in zip(("is given", "learns to write"), meant, found, strict=True):
                 if unicodedata.normalize("NFC", a) != unicodedata.normalize("NFC", b):
@@ -189,16 +146,3 @@ class Collator:
                         hint="the folder's tokenizer, processor and chat template do not belong together",
                     )
         return f"{shown[0][0]}⟦{shown[0][1]}⟧"
-
-
-@contextlib.contextmanager
-def _image(example: Example) -> Iterator[Image.Image]:
-    try:
-        with Image.open(io.BytesIO(example.image)) as image:
-            yield image
-    except OSError as error:
-        raise DataError(
-            f"The image of a conversation cannot be read: {error}",
-            where=f"{example.conversation.triplet_id}, image of {example.conversation.sample_id}",
-            hint="delete the record of the stage index in the store and run again",
-        ) from error

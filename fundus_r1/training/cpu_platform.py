@@ -22,6 +22,8 @@ import torch.distributed.fsdp
 from verl.plugin.platform.platform_base import PlatformBase
 from verl.plugin.platform.platform_manager import PlatformRegistry
 
+from fundus_r1.training.patch_embedding import as_product
+
 CPU = torch.device("cpu")
 
 
@@ -141,23 +143,7 @@ class _UnpinnedOffload(torch.distributed.fsdp.CPUOffloadPolicy):
         super().__init__(pin_memory=False)
 
 
-def _patch_as_product(convolve: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """A convolution whose kernel covers its input is one product of matrices.
-
-    Qwen2.5-VL's patch embedding is such a convolution. PyTorch's `Conv3d` in bfloat16 takes most
-    of an update's time on a CPU (its gradient more than ten times that of the product).
-    """
-
-    def forward(self: torch.nn.Conv3d, images: torch.Tensor) -> torch.Tensor:
-        if tuple(images.shape[2:]) != self.kernel_size or any(self.padding):
-            return convolve(self, images)
-        product = torch.nn.functional.linear(images.flatten(1), self.weight.flatten(1), self.bias)
-        return product[:, :, None, None, None]
-
-    return forward
-
-
 # Set once a process: Python imports a module once.
 torch.distributed.init_process_group = _name_cpu_once(torch.distributed.init_process_group)
 torch.distributed.fsdp.CPUOffloadPolicy = _UnpinnedOffload
-torch.nn.Conv3d.forward = _patch_as_product(torch.nn.Conv3d.forward)
+torch.nn.Conv3d.forward = as_product(torch.nn.Conv3d.forward)

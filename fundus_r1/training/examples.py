@@ -84,6 +84,7 @@ def grpo_prompts(
             answer=triplet.answer,
             options=triplet.options,
             option_labels=triplet.option_labels,
+            right=triplet.right,
             modality=triplet.modality,
             findings=findings.get(triplet.sample_id, ()),
             split=splits[triplet.sample_id],

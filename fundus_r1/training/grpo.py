@@ -9,7 +9,7 @@ Everything of a run lies in one folder:
 =====================  =====================================================================
 ``prompts.parquet``    `training.grpo_prompts`
 ``rewards.json``       settings of the reward function (`rewards.verl_entry`)
-``checkpoints.json``   where checkpoints go (`training.verl_checkpoints`)
+``steps.json``         what is done with each step (`training.verl_checkpoints`)
 ``checkpoints/``       verl's; with each one the history up to its step
 ``journal/``           every rollout as it was rewarded (`training.grpo_history`)
 ``rollouts/``          every rollout as verl trained on it
@@ -34,37 +34,43 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from fundus_r1.errors import StageError
 from fundus_r1.processes import run_child
 from fundus_r1.progress import Progress, emit
 from fundus_r1.rows import Prompt
 from fundus_r1.spec.base import Spec
-from fundus_r1.spec.placement import GrpoPlace, StorePlace
-from fundus_r1.spec.science import GrpoScience
+from fundus_r1.spec.placement import GrpoPlace, StorePlace, Trackers
+from fundus_r1.spec.training import GrpoScience
 from fundus_r1.storage import open_store
 from fundus_r1.training import checkpoints
-from fundus_r1.training.grpo_config import GrpoPaths, as_arguments, environment, verl_overrides
+from fundus_r1.training.grpo_config import GrpoPaths, as_arguments, verl_overrides
+from fundus_r1.training.grpo_environment import environment
 from fundus_r1.training.grpo_history import History, Journal, rewards_taken
 from fundus_r1.training.grpo_model import merge
 from fundus_r1.training.grpo_prompts import PromptLength, write_prompts
 from fundus_r1.training.grpo_watch import Watch, explain
+from fundus_r1.training.short_folder import short_folder
 
 STAGE = "grpo"
 CHECKPOINTS, JOURNAL, HISTORY = "checkpoints", "journal", "history"
-CHECKPOINT_SETTINGS, FAILURE = "checkpoints.json", "failure.txt"
+STEP_SETTINGS, FAILURE = "steps.json", "failure.txt"
 CONFIGURATION, LOG, MODEL, ROLLOUTS = "verl.yaml", "verl.log", "model", "rollouts"
 
 # A reward is a float32 in verl's hands.
 _EQUAL = 1e-5
 
 
-class CheckpointSettings(Spec):
-    """Where checkpoints go. Credentials are the environment's."""
+class StepSettings(Spec):
+    """What verl's trainer does with each step. Credentials of the store are the environment's."""
 
     store: StorePlace
+    """Where checkpoints go."""
     prefix: str
+    max_response_length: int
+    max_kl: float | None
+    empty_advantage_steps: int | None
+    bad_share: float
+    """These four as in the spec."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,8 @@ class GrpoJob:
     """The policy to start from, and the reference policy: a Hugging Face folder."""
     rewards: str
     """JSON of the reward function's settings."""
+    trackers: Trackers
+    """Who else is told the figures of each step."""
     work: Path
     """The run's folder; on a local disk."""
 
@@ -111,8 +119,8 @@ def train(job: GrpoJob, rows: Iterable[tuple[Prompt, bytes]]) -> GrpoOutcome:
         rows: prompts and their encoded images.
 
     Raises:
-        SpecError: sizes that do not fit each other.
-        StageError: too few prompts; verl failed, hung or lost a rollout.
+        SpecError: sizes that do not fit each other, or a tracker that is not installed.
+        StageError: too few prompts; verl failed, hung or lost a rollout, or the run has gone wrong.
     """
     paths = GrpoPaths(
         model=job.model,
@@ -121,14 +129,21 @@ def train(job: GrpoJob, rows: Iterable[tuple[Prompt, bytes]]) -> GrpoOutcome:
         checkpoints=job.work / CHECKPOINTS,
         rollouts=job.work / ROLLOUTS,
     )
-    verl_overrides(job.science, job.place, paths)
+    verl_overrides(job.science, job.place, paths, job.trackers)
     written = write_prompts(
         rows, paths.prompts, length=PromptLength(job.model), max_tokens=job.science.max_prompt_length
     )
     steps = _steps(job.science, written.kept, written.too_long, written.longest)
     paths.rewards.write_text(job.rewards, encoding="utf-8")
-    settings = CheckpointSettings(store=job.store, prefix=job.prefix)
-    (job.work / CHECKPOINT_SETTINGS).write_text(settings.model_dump_json(), encoding="utf-8")
+    settings = StepSettings(
+        store=job.store,
+        prefix=job.prefix,
+        max_response_length=job.science.max_response_length,
+        max_kl=job.place.max_kl,
+        empty_advantage_steps=job.place.empty_advantage_steps,
+        bad_share=job.science.bad_share,
+    )
+    (job.work / STEP_SETTINGS).write_text(settings.model_dump_json(), encoding="utf-8")
     resumed = _resume(job, paths.checkpoints)
     agreement = _run_verl(job, paths, steps) if resumed < steps else None
     newest = paths.checkpoints / f"global_step_{steps}"
@@ -193,13 +208,19 @@ def _run_verl(job: GrpoJob, paths: GrpoPaths, steps: int) -> float | None:
         stall_s=job.place.stall_s,
         log=log,
     )
-    with _alone(), _short_folder() as short:
-        overrides = verl_overrides(job.science, job.place, paths)
+    with _alone(), short_folder() as short:
+        overrides = verl_overrides(job.science, job.place, paths, job.trackers)
         code = run_child(
             [sys.executable, "-m", "verl.trainer.main_ppo", *as_arguments(overrides)],
             env={
                 **os.environ,
-                **environment(job.place, job.work / "cache", short),
+                **environment(
+                    job.place,
+                    job.work / "cache",
+                    short,
+                    train_vision=job.science.train_vision,
+                    trackers=job.trackers,
+                ),
                 # Ray would keep its token in the home folder, which may be read-only, and share it.
                 "RAY_AUTH_TOKEN": secrets.token_hex(32),
             },
@@ -209,7 +230,7 @@ def _run_verl(job: GrpoJob, paths: GrpoPaths, steps: int) -> float | None:
             stall_s=job.place.stall_s,
         )
     if code != 0:
-        raise explain(code, log)
+        raise explain(code, log, job.work / FAILURE)
     return watch.agreement
 
 
@@ -223,21 +244,6 @@ def _alone() -> Iterator[None]:
             emit(STAGE, "note", text="waits for another GRPO training on this machine")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-@contextmanager
-def _short_folder() -> Iterator[Path]:
-    """A folder with a short name, for sockets; those of processes that were killed are swept up."""
-    place = Path("/tmp")
-    for left in place.glob("fr1-*-*"):
-        owner = left.name.split("-")[1]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)) and left.stat().st_uid == os.getuid():
-            shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"fr1-{os.getpid()}-", dir=place))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_rewards_taken(work: Path) -> None:

@@ -8,6 +8,9 @@ schema. Sec. 3.3 and 4.1 of the paper give the algorithm (GRPO, four rollouts, t
 What depends on the device is in `_cuda` and `_cpu`: on CUDA the choices of verl's published
 Qwen2.5-VL example (no padding, flash attention, gradient checkpointing, reference policy
 offloaded), on a CPU what its vLLM can do, and as few processes as possible.
+
+verl 0.9.1 lists ``freeze_vision_tower`` in its schema, but its engine does not look at it: the key is
+set so that the saved configuration tells the truth, and `training.verl_freeze` does the freezing.
 """
 
 from __future__ import annotations
@@ -17,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fundus_r1.errors import SpecError
-from fundus_r1.spec.placement import GrpoPlace
-from fundus_r1.spec.science import GrpoScience
+from fundus_r1.spec.placement import GrpoPlace, Trackers
+from fundus_r1.spec.training import GrpoScience
+from fundus_r1.training.trackers import reports
 
 Override = str | int | float | bool | None | list[str]
 Overrides = dict[str, Override]
@@ -75,6 +79,10 @@ def _science(science: GrpoScience) -> Overrides:
     number = {"bf16": "bfloat16", "fp32": "float32"}[science.precision]
     return {
         **{
+            f"{_ACTOR}.{key}": science.clip_ratio
+            for key in ("clip_ratio", "clip_ratio_low", "clip_ratio_high")
+        },
+        **{
             f"+{part}.fsdp_config.mixed_precision.{field}": precision
             for part in (_ACTOR, _REF)
             for field, precision in [
@@ -93,6 +101,9 @@ def _science(science: GrpoScience) -> Overrides:
         "data.seed": science.seed,
         f"{_ACTOR}.optim.optimizer": "AdamW",
         f"{_ACTOR}.optim.lr": science.learning_rate,
+        f"{_ACTOR}.optim.weight_decay": science.weight_decay,
+        f"{_ACTOR}.optim.clip_grad": science.max_grad_norm,
+        f"{_ACTOR}.freeze_vision_tower": not science.train_vision,
         f"{_ACTOR}.ppo_mini_batch_size": science.mini_batch_size,
         f"{_ACTOR}.use_kl_loss": True,
         f"{_ACTOR}.kl_loss_coef": science.kl_coefficient,
@@ -110,7 +121,7 @@ def _science(science: GrpoScience) -> Overrides:
     }
 
 
-def _place(place: GrpoPlace, paths: GrpoPaths) -> Overrides:
+def _place(place: GrpoPlace, paths: GrpoPaths, trackers: Trackers) -> Overrides:
     return {
         "data.train_files": str(paths.prompts),
         "data.val_files": str(paths.prompts),
@@ -151,8 +162,8 @@ def _place(place: GrpoPlace, paths: GrpoPaths) -> Overrides:
         "trainer.resume_mode": "auto",
         "trainer.checkpoint_callback_class": "fundus_r1.training.verl_checkpoints.StoredCheckpoints",
         "trainer.rollout_data_dir": str(paths.rollouts),
-        "trainer.logger": ["console"],
-        "trainer.project_name": "fundus-r1",
+        "trainer.logger": ["console", *reports(trackers)],
+        "trainer.project_name": trackers.wandb or "fundus-r1",
         "trainer.experiment_name": "grpo",
         "+ray_kwargs.ray_init.include_dashboard": False,
         "hydra.run.dir": str(paths.checkpoints.parent / "hydra"),
@@ -198,54 +209,17 @@ def _cpu(science: GrpoScience, place: GrpoPlace) -> Overrides:
     }
 
 
-def verl_overrides(science: GrpoScience, place: GrpoPlace, paths: GrpoPaths) -> Overrides:
+def verl_overrides(science: GrpoScience, place: GrpoPlace, paths: GrpoPaths, trackers: Trackers) -> Overrides:
     """The spec as verl's configuration keys.
 
     Raises:
-        SpecError: the sizes do not fit each other as verl demands.
+        SpecError: the sizes do not fit each other as verl demands, or a tracker is not installed.
     """
     _check_sizes(science, place)
     device = _cpu(science, place) if place.device == "cpu" else _cuda(place)
-    return _science(science) | _place(place, paths) | device
+    return _science(science) | _place(place, paths, trackers) | device
 
 
 def as_arguments(overrides: Overrides) -> list[str]:
     """The overrides as command-line arguments; texts are quoted as Hydra reads them."""
     return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in overrides.items()]
-
-
-def environment(place: GrpoPlace, cache: Path, temporary: Path) -> dict[str, str]:
-    """Environment variables of verl's processes. None of them changes what is computed.
-
-    Args:
-        place: where the run happens.
-        cache: a folder with room for a copy of the prompts with their images.
-        temporary: for temporary files, and for Ray. Its name is short: sockets below it may have
-            names of 107 bytes at most.
-    """
-    modules = ["fundus_r1.training.verl_repairs"]
-    common = {
-        "TMPDIR": str(temporary),
-        "HF_HOME": str(cache),
-        "HF_HUB_OFFLINE": "1",
-        "HYDRA_FULL_ERROR": "1",
-        "PYTHONUNBUFFERED": "1",
-        "RAY_ADDRESS": "local",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_DEDUP_LOGS": "0",
-        "TOKENIZERS_PARALLELISM": "false",
-        "VLLM_NO_USAGE_STATS": "1",
-        "WANDB_MODE": "disabled",
-    }
-    if place.device == "cuda":
-        return common | {"VERL_USE_EXTERNAL_MODULES": ",".join(modules)}
-    return common | {
-        "VERL_USE_EXTERNAL_MODULES": ",".join(["fundus_r1.training.cpu_platform", *modules]),
-        "VERL_PLATFORM": "cpu",
-        "VERL_ENGINE_DEVICE": "cuda",
-        "OMP_NUM_THREADS": "1",
-        # Compiling for a model this small takes longer than it ever saves.
-        "TORCHDYNAMO_DISABLE": "1",
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    }

@@ -1,27 +1,23 @@
-"""What GRPO leaves behind of each step: one row of mean rewards, and some rollouts to read.
+"""What GRPO leaves behind of each step: a row of figures (`training.grpo_steps`), and rollouts to read.
 
-While verl trains, the reward worker appends one line a rollout to a journal, ``<step>.jsonl``.
-When a checkpoint is written, the steps since the one before are folded into a history, which
-travels with the checkpoint. So a run that was killed goes on from its newest checkpoint with
-exactly the steps that this checkpoint has learnt from: none missing, none twice.
+While verl trains, the reward worker appends one line a rollout to a journal, ``<step>.jsonl``. When
+verl has summed up a step, the step is folded into a history, which travels with each checkpoint.
+So a run that was killed goes on from its newest checkpoint with exactly the steps that this
+checkpoint has learnt from: none missing, none twice.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
-from typing import Any
 
-Line = dict[str, Any]
+from fundus_r1.training.grpo_steps import Line, step_row
 
 REWARDS, ROLLOUTS = "rewards.jsonl", "rollouts.jsonl"
 KEPT_ROLLOUTS = 64
 """Rollouts of a step whose texts are kept; all are counted. A paper run has millions."""
-
-_IDENTITY = ("step", "uid", "triplet_id", "text")
 
 
 def read_lines(path: Path) -> list[Line]:
@@ -54,14 +50,6 @@ class Journal:
         return sorted(lines, key=lambda line: (line["triplet_id"], line["uid"]))
 
 
-def mean_row(step: int, rollouts: Sequence[Line]) -> Line:
-    """Means over a step's rollouts: of the score and its parts, the length in tokens, and the branches."""
-    names = [name for name in rollouts[0] if name not in _IDENTITY]
-    return {"step": step, "rollouts": len(rollouts)} | {
-        name: fmean(line[name] for line in rollouts) for name in names
-    }
-
-
 @dataclass
 class History:
     """The rows of all steps up to one."""
@@ -78,18 +66,27 @@ class History:
     def steps(self) -> int:
         return len(self.rewards)
 
-    def fold(self, journal: Journal, step: int) -> None:
-        """Adds the steps of a journal up to and with `step`.
+    def fold(self, journal: Journal, step: int, measured: Mapping[str, float], limit: int) -> Line:
+        """Adds the next step; its row.
+
+        Args:
+            journal: holds the step's rollouts.
+            step: its number.
+            measured: what verl told of it.
+            limit: tokens that a rollout may have.
 
         Raises:
-            ValueError: a step has no rollouts.
+            ValueError: it is not the next step, or has no rollouts.
         """
-        for number in range(self.steps + 1, step + 1):
-            rollouts = journal.step(number)
-            if not rollouts:
-                raise ValueError(f"step {number} has no rewarded rollouts")
-            self.rewards.append(mean_row(number, rollouts))
-            self.rollouts += rollouts[:KEPT_ROLLOUTS]
+        if step != self.steps + 1:
+            raise ValueError(f"step {step} comes after step {self.steps}")
+        rollouts = journal.step(step)
+        if not rollouts:
+            raise ValueError(f"step {step} has no rewarded rollouts")
+        row = step_row(step, rollouts, measured, limit)
+        self.rewards.append(row)
+        self.rollouts += rollouts[:KEPT_ROLLOUTS]
+        return row
 
     def write(self, folder: Path) -> None:
         write_lines(folder / REWARDS, self.rewards)

@@ -10,7 +10,7 @@ from pathlib import Path
 from fundus_r1.errors import StageError
 from fundus_r1.processes import run_child
 from fundus_r1.spec.placement import GrpoPlace
-from fundus_r1.training.grpo_config import environment
+from fundus_r1.training.grpo_environment import environment
 from fundus_r1.training.grpo_watch import explain
 
 _WEIGHTS = (".safetensors", ".bin", ".index.json")

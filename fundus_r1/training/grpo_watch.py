@@ -19,9 +19,13 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _RAY = re.compile(r"^\([^()]* ?pid=\d+(?:, ip=[\d.]+)?\) ?(?:\([^()]* pid=\d+\) ?)?")
 _STEP = re.compile(r"^step:(\d+) - (.*)")
 _LOST_ROLLOUT = "Error in _run_prompt"
-_ERROR = re.compile(r"^((?:\w+\.)*\w*(?:Error|Exception|Interrupt))(?:\(.*\))?: (.+)")
+_ERROR = re.compile(r"^((?:\w+\.)*\w*(?:Error|Exception|Interrupt)(?:\(.*?\))?): (.+)")
 _WRAPPER = re.compile(r"RayTaskError|RayActorError|ActorDiedError|ActorUnavailableError|CalledProcessError")
+_KILLED = re.compile(r"SIGKILL|died unexpectedly|[Ww]orker unexpectedly exits")
+_VICTIM = re.compile(r"^\s*class_name: (?:.*\.)?(\w+)$")
 _TOLD_LINES = 12
+# How far behind the news of a lost rollout its cause may stand.
+_CAUSE_LINES, _CAUSE_S = 100, 5.0
 
 AGREEMENT = "training/rollout_actor_probs_pearson_corr"
 """verl's figure for how well vLLM's probabilities of the rollouts' tokens fit the trainer's."""
@@ -63,6 +67,7 @@ class Watch:
         self._stall_s = stall_s
         self._log = log
         self._stepped = False
+        self._lost: list[str] | None = None
         self.agreement: float | None = None
         """Least `AGREEMENT` of a step so far."""
         self._moved = time.monotonic()
@@ -71,9 +76,10 @@ class Watch:
         """Raises:
         StageError: a rollout was lost, or verl talks without getting on.
         """
-        if _LOST_ROLLOUT in line:
-            raise self._lost_rollout()
         now = time.monotonic()
+        if self._lost is not None or _LOST_ROLLOUT in line:
+            self._look_for_cause(line, now)
+            return
         step = figures(line)
         if step is not None:
             number, values = step
@@ -107,21 +113,28 @@ class Watch:
                 f"{found:.2f}; vLLM may not have the trainer's weights",
             )
 
-    def _lost_rollout(self) -> StageError:
+    def _look_for_cause(self, line: str, now: float) -> None:
+        """Ends the run as soon as the cause of the lost rollout is known, or does not come."""
         if self._failure.is_file():
-            return StageError(
+            raise StageError(
                 "A reward could not be computed, and GRPO must not go on without it:\n"
                 + self._failure.read_text(encoding="utf-8"),
                 where=str(self._log),
                 hint="mend that and run again; training goes on from the last checkpoint",
                 transient=True,
             )
-        return StageError(
-            "A rollout failed, and GRPO must not go on without it",
-            where=str(self._log),
-            hint="the log tells why; training goes on from the last checkpoint",
-            transient=True,
-        )
+        if self._lost is None:
+            self._lost, self._moved = [], now
+        self._lost.append(line)
+        cause = first_error(self._lost)
+        late = len(self._lost) > _CAUSE_LINES or now - self._moved > _CAUSE_S
+        if late or (cause is not None and not _WRAPPER.search(cause)):
+            raise StageError(
+                "A rollout failed, and GRPO must not go on without it" + (f": {cause}" if cause else ""),
+                where=str(self._log),
+                hint="the log tells more; training goes on from the last checkpoint",
+                transient=True,
+            )
 
 
 def first_error(lines: Sequence[str]) -> str | None:
@@ -134,17 +147,39 @@ def first_error(lines: Sequence[str]) -> str | None:
     return f"{causes[0][1]}: {causes[0][2]}" if causes else None
 
 
-def explain(code: int, log: Path) -> StageError:
-    """What to tell people of a run that ended with an exit code."""
+def explain(code: int, log: Path, failure: Path | None = None) -> StageError:
+    """What to tell people of a run that ended with an exit code.
+
+    Args:
+        code: not 0.
+        log: what the run said.
+        failure: file in which it tells why it stopped by itself.
+    """
+    if failure is not None and failure.is_file():
+        return StageError(
+            f"GRPO was stopped:\n{failure.read_text(encoding='utf-8')}",
+            where=str(log),
+            hint="the figures of all steps are in the log; training goes on from the last checkpoint",
+        )
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     cause = first_error(lines)
-    last = "\n".join(bare(line) for line in lines[-_TOLD_LINES:])
-    killed = code == 137 or any("OutOfMemory" in line or "SIGKILL" in line for line in lines)
+    # Without the lines in which a traceback only points.
+    told = [text for line in lines if (text := bare(line)).strip(" ^~")]
+    last = "\n".join(told[-_TOLD_LINES:])
+    no_memory = code == 137 or any("OutOfMemory" in line for line in lines)
+    killed = any(_KILLED.search(line) for line in lines)
+    victim = next((match[1] for line in lines if (match := _VICTIM.match(bare(line)))), None)
+    if killed and victim is not None:
+        cause = f"its process {victim} was killed"
+    if no_memory:
+        hint = "a process was killed, mostly because memory ran out: lower placement.grpo.micro_batch_size"
+    elif killed:
+        hint = "a process was killed from outside; training goes on from the last checkpoint"
+    else:
+        hint = "the log holds verl's own words; training goes on from the last checkpoint"
     return StageError(
         f"verl ended with exit code {code}" + (f": {cause}" if cause else ""),
         where=f"{log}; its last lines:\n{last}",
-        hint="a process was killed, mostly because memory ran out: lower placement.grpo.micro_batch_size"
-        if killed
-        else "the log holds verl's own words; training goes on from the last checkpoint",
-        transient=killed,
+        hint=hint,
+        transient=no_memory or killed,
     )

@@ -1,59 +1,55 @@
 """Supervised fine-tuning of the student (paper, Sec. 3.4 and 4.1), in every process of a group.
 
-transformers' Trainer: AdamW with weight decay on matrices alone, gradients clipped at norm 1, a
-learning rate that rises over the first share of the steps and then falls by a cosine, weights
-in fp32 and (``bf16``) computation in bfloat16. An optimiser step sees the same `batch_size`
-conversations however many processes share them, and the loss is the mean over their learnt
-tokens. The paper used LLaMA-Factory, which wraps this same Trainer but pins transformers to
-versions that verl and vLLM do not take.
+transformers' Trainer: AdamW with weight decay on matrices alone, gradients clipped, a learning rate
+that rises over the first share of the steps and then falls by a cosine, weights in fp32 and
+(``bf16``) computation in bfloat16. An optimiser step sees the same `batch_size` conversations however
+many processes share them, and the loss is the mean over their learnt tokens. The paper used
+LLaMA-Factory, which wraps this same Trainer but pins transformers to versions that verl and vLLM do
+not take.
 
-To Trainer the whole run is one epoch, whose order (`sft_job.reading_order`) is laid out beforehand.
+To Trainer the whole run is one epoch of micro batches that are laid out beforehand (`sft_data`).
 Its own epochs would not do: accelerate 1.15 forgets the epoch, and with it the order, when a
 group of several processes goes on from a checkpoint within it.
 
 A run that is killed goes on from its last checkpoint: weights, optimiser, schedule, each process's
-random state and the place in the order of the conversations are restored. With the same number
-of processes on a CPU the end is the same, bit for bit, as without the interruption.
+random state, the log and the place in the order of the conversations are restored. With the same number
+of processes on a CPU the end is the same, bit for bit, as without the interruption; with another number
+the steps are still the same, to rounding.
 
-``python -m fundus_r1.training.sft job.json``, under torchrun or alone.
+``python -m fundus_r1.training.sft job.json``, under torchrun or alone; under Ray Train, `main`.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import distributed
-from torch.utils.data import Dataset
-from transformers import (
-    AutoConfig,
-    AutoModelForImageTextToText,
-    AutoProcessor,
-    PrinterCallback,
-    Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
-from transformers.loss.loss_utils import ForCausalLMLoss
+from transformers import AutoConfig, PrinterCallback, TrainingArguments
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.utils import logging
 
-from fundus_r1.errors import ModelError
+from fundus_r1.errors import StageError
 from fundus_r1.processes import die_with_parent
-from fundus_r1.progress import Progress
 from fundus_r1.rows import Split
 from fundus_r1.storage import open_store
-from fundus_r1.training import checkpoints
-from fundus_r1.training.collator import Collator, Example
-from fundus_r1.training.process_group import rank, reporting, world_size
-from fundus_r1.training.sft_job import SftJob, Stored, accumulation, reading_order, unpacked, write_log
+from fundus_r1.training import trackers, zero
+from fundus_r1.training.collator import Collator
+from fundus_r1.training.encoder import Encoder, Example
+from fundus_r1.training.process_group import local_rank, node, rank, reporting, world_size
+from fundus_r1.training.sft_data import MicroBatchData, micro_batches
+from fundus_r1.training.sft_files import unpacked
+from fundus_r1.training.sft_job import SftJob, write_log
+from fundus_r1.training.sft_trainer import SftTrainer
+from fundus_r1.training.sft_watch import SftWatch
+from fundus_r1.training.student import load_student, merged, rope_index
+from fundus_r1.training.uploads import Uploads
 
 # While one process uploads a checkpoint of a large model, the others wait for it this long.
 _PATIENCE_S = 7200
@@ -61,89 +57,32 @@ _LOADERS_PER_GPU = 4
 _COPIED = (".json", ".txt", ".jinja", ".model")
 
 
-class _Examples(Dataset[Example]):
-    """Conversations in the order in which they are to be read."""
-
-    def __init__(self, stored: list[Stored], order: Sequence[int]):
-        self.stored = stored
-        self.order = order
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def __getitem__(self, index: int) -> Example:
-        stored = self.stored[self.order[index]]
-        return Example(stored.conversation, stored.image.read_bytes())
-
-
-class _Watch(TrainerCallback):
-    """Tells the progress, evaluates after each epoch, and brings checkpoints to the store."""
-
-    def __init__(self, job: SftJob, steps: int, evaluates: bool):
-        self.job = job
-        self.steps_per_epoch = steps // job.science.epochs
-        self.evaluates = evaluates
-        self.store = open_store(job.store) if rank() == 0 else None
-        self.progress = Progress("sft", steps, "steps")
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        # Here, and not at the end of an epoch, so that a checkpoint of this step holds the result.
-        if self.evaluates and state.global_step % self.steps_per_epoch == 0:
-            control.should_evaluate = True
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float],
-        **kwargs: Any,
-    ) -> None:
-        if not math.isfinite(logs.get("loss", 0.0)):
-            raise ModelError(
-                f"The loss of step {state.global_step} is {logs['loss']}",
-                where="science.sft",
-                hint="lower science.sft.learning_rate, or set science.sft.precision to fp32",
-            )
-        if rank() == 0 and "loss" in logs:
-            self.progress.set(state.global_step, loss=logs["loss"])
-
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        if distributed.is_initialized():
-            # Each process writes its own random state; all must be there before any is taken.
-            distributed.barrier()
-        if self.store is not None:
-            folder = Path(args.output_dir, f"checkpoint-{state.global_step}")
-            checkpoints.save(self.store, self.job.prefix, state.global_step, folder)
-            checkpoints.prune(self.store, self.job.prefix)
-
-
-def _arguments(job: SftJob, steps: int) -> TrainingArguments:
-    science = job.science
+def _arguments(job: SftJob, steps: int, accumulated: int) -> TrainingArguments:
+    science, place = job.science, job.place
     gpu = torch.cuda.is_available()
     if not gpu:
         # accelerate 1.15 names the CPU of a process group cpu:0, which torch.load does not know.
         os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
-    return TrainingArguments(
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    config = zero.zero_config(place, science, universal=job.universal)
+    arguments = TrainingArguments(
         output_dir=str(job.work / "checkpoints"),
         num_train_epochs=1,
-        per_device_train_batch_size=job.micro_batch_size,
+        # Of micro batches, which come ready-made.
+        per_device_train_batch_size=1,
         # One by one, so that the evaluation is the mean over conversations on any number of processes.
         per_device_eval_batch_size=1,
-        gradient_accumulation_steps=accumulation(science.batch_size, world_size(), job.micro_batch_size),
+        gradient_accumulation_steps=accumulated,
         optim="adamw_torch_fused",
         learning_rate=science.learning_rate,
         weight_decay=science.weight_decay,
-        max_grad_norm=1.0,
+        max_grad_norm=science.max_grad_norm,
         lr_scheduler_type="cosine",
         warmup_steps=math.floor(science.warmup_share * steps),
         bf16=science.precision == "bf16",
-        gradient_checkpointing=gpu,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if gpu else None,
+        gradient_checkpointing=place.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if place.gradient_checkpointing else None,
+        deepspeed=config,
         dataloader_num_workers=_LOADERS_PER_GPU if gpu else 0,
         seed=science.seed,
         use_cpu=not gpu,
@@ -151,7 +90,7 @@ def _arguments(job: SftJob, steps: int) -> TrainingArguments:
         ddp_find_unused_parameters=False,
         ddp_timeout=_PATIENCE_S,
         save_strategy="steps",
-        save_steps=job.save_steps,
+        save_steps=place.save_steps,
         save_total_limit=1,
         train_sampling_strategy="sequential",
         logging_steps=1,
@@ -159,76 +98,55 @@ def _arguments(job: SftJob, steps: int) -> TrainingArguments:
         prediction_loss_only=True,
         remove_unused_columns=False,
         disable_tqdm=True,
-        report_to=[],
+        report_to=trackers.reports(job.trackers),
     )
-
-
-class _Trainer(Trainer):
-    """Trainer that goes on with the weights that its model has."""
-
-    def _load_from_checkpoint(self, *_: Any, **__: Any) -> None:
-        # `_load` took the checkpoint's weights. Trainer 5.10 would look for them under the names that
-        # they have in memory; Qwen2.5-VL's have others on disk, so it would go on with those of the
-        # student, with a warning at most.
-        return
-
-
-def _token_mean(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None) -> Any:
-    """The mean over all learnt tokens of an optimiser step (None: over those of one batch).
-
-    Left to itself, Trainer gives a Qwen2.5-VL the mean over micro batches of their means, which depends
-    on how a step is shared among processes.
-    """
-    logits = outputs["logits"]
-    return ForCausalLMLoss(logits, labels, logits.shape[-1], num_items_in_batch=num_items_in_batch)
-
-
-def _load(job: SftJob) -> torch.nn.Module:
-    model = AutoModelForImageTextToText.from_pretrained(
-        job.resume or job.model, dtype=torch.float32, attn_implementation="sdpa"
-    )
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        if hasattr(module, "attention_dropout"):
-            module.attention_dropout = 0.0
-    if not job.science.train_vision:
-        model.model.visual.requires_grad_(False)
-    model.config.get_text_config().use_cache = False
-    return model
+    if config is not None and not gpu:
+        zero.join_on_cpu()
+    return arguments
 
 
 def train(job: SftJob) -> None:
-    """Trains as one process of the group; rank 0 leaves model, log and outcome in the job's folder.
+    """Trains as one process of the group; the first leaves model, log and outcome in the job's folder.
 
     Raises:
-        SpecError: the batch size cannot be shared by the group.
-        DataError: a conversation does not fit into `max_length`, or its image cannot be read.
-        ModelError: the model's files do not belong together, or the loss is no number.
+        SpecError: a step cannot be shared by the group, or a tracker is not installed.
+        ModelError: the model's files do not belong together, or the loss is no number or grows.
+        StageError: the machines of the group would begin at different steps.
+        StoreError: a checkpoint could not be uploaded.
     """
-    science = job.science
-    processor = AutoProcessor.from_pretrained(job.model)
-    collator = Collator(processor, science.max_length)
+    science, place, source = job.science, job.place, Path(job.model)
+    os.environ.update(trackers.environment(job.trackers))
+    collator = Collator(Encoder.of(source), rope_index(source))
     stored, kept = unpacked(job.work, Split.TRAIN), unpacked(job.work, Split.VALIDATION)
-    order = reading_order(len(stored), science)
-    training, validation = _Examples(stored, order), _Examples(kept, range(len(kept)))
-    steps = len(order) // science.batch_size
-    arguments = _arguments(job, steps)
-    _check(collator, [training[index] for index in range(job.micro_batch_size)])
-    _check_lengths(collator, stored + kept)
-    trainer = _Trainer(
-        model=_load(job),
+    laid_out = micro_batches(
+        [one.length for one in stored],
+        science,
+        processes=world_size(),
+        micro_batch_size=place.micro_batch_size,
+        pack_tokens=place.pack_tokens,
+    )
+    _check(collator, [stored[number].example() for number in laid_out.batches[0]])
+    steps = len(laid_out.batches) // (laid_out.accumulation * world_size())
+    collate = collator if place.pack_tokens is None else collator.packed
+    validation = MicroBatchData(kept, [[number] for number in range(len(kept))], collator)
+    # Before the model is read: with ZeRO-3 transformers then shares it out as it comes.
+    arguments = _arguments(job, steps, laid_out.accumulation)
+    _agree(job)
+    trainer = SftTrainer(
+        precision=science.precision,
+        model=load_student(source, science),
         args=arguments,
-        train_dataset=training,
+        train_dataset=MicroBatchData(stored, laid_out.batches, collate),
         eval_dataset=validation if kept else None,
-        data_collator=collator,
-        compute_loss_func=_token_mean,
-        callbacks=[_Watch(job, steps, evaluates=len(kept) > 0)],
+        callbacks=[
+            SftWatch(steps, steps // science.epochs if kept else None, place.divergence, _uploads(job))
+        ],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=job.resume)
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if rank() == 0:
-        _write_model(trainer.model, Path(job.model), job)
+        _write_model(weights, job)
         write_log(job, trainer.state.log_history, len(stored), len(kept))
 
 
@@ -239,15 +157,39 @@ def _check(collator: Collator, first: list[Example]) -> None:
         print(f"The first conversation; the loss is on what stands in ⟦ ⟧:\n{shown}", flush=True)
 
 
-def _check_lengths(collator: Collator, stored: list[Stored]) -> None:
-    """Finds a conversation that does not fit now, not after hours; the processes share the work."""
-    for one in stored[rank() :: world_size()]:
-        collator.check_length(Example(one.conversation, one.image.read_bytes()))
+def _agree(job: SftJob) -> None:
+    """Each machine has looked for the newest checkpoint by itself."""
+    if not distributed.is_initialized():
+        return
+    begins: list[int | None] = [None] * world_size()
+    state = Path(job.resume, TRAINER_STATE_NAME) if job.resume is not None else None
+    begin = 0 if state is None else json.loads(state.read_bytes())["global_step"]
+    distributed.all_gather_object(begins, begin)
+    if len(set(begins)) > 1:
+        raise StageError(
+            f"The processes would begin at different steps: {', '.join(map(str, begins))}",
+            hint="the machines looked for the newest checkpoint at different times; start all of them again",
+            transient=True,
+        )
 
 
-def _write_model(model: torch.nn.Module, source: Path, job: SftJob) -> None:
+def _uploads(job: SftJob) -> Uploads | None:
+    """Of one process of each machine."""
+    if local_rank() != 0:
+        return None
+    machines = world_size() // int(os.environ.get("LOCAL_WORLD_SIZE", world_size()))
+    folder = job.work / "uploads"
+    return Uploads(open_store(job.store), job.prefix, folder, node=node(), nodes=machines)
+
+
+def _write_model(weights: dict[str, torch.Tensor], job: SftJob) -> None:
     """The trained model's folder: its weights, and all else as the student had it."""
-    # Trainer leaves traces in the configuration that it trained with.
+    source = Path(job.model)
+    unset_hf_deepspeed_config()
+    trained = load_student(source, job.science)
+    trained.load_state_dict(weights)
+    model = merged(trained)
+    # What `load_student` set for training is not the model's.
     model.config = AutoConfig.from_pretrained(source)
     model.to(torch.bfloat16 if job.science.precision == "bf16" else torch.float32)
     model.save_pretrained(job.trained)
@@ -260,14 +202,14 @@ def _write_model(model: torch.nn.Module, source: Path, job: SftJob) -> None:
 
 def main(path: Path) -> None:
     """A process's life."""
-    die_with_parent()
     logging.disable_progress_bar()
     job = SftJob.model_validate_json(path.read_bytes())
     with reporting(job.work):
         train(job)
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
+    die_with_parent()
     main(Path(sys.argv[1]))
+    if distributed.is_initialized():
+        distributed.destroy_process_group()

@@ -1,36 +1,37 @@
 """The job of an SFT process group: what travels from the stage to the processes, and back.
 
 Everything lies in one local folder, so that a process needs no more than the path of
-``job.json``. Images lie there as files, one for each image however many questions are asked
-about it, so that the processes read what they need and hold none in memory.
+``job.json``. What is taught lies there too (`sft_files`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from fundus_r1.errors import SpecError
-from fundus_r1.fingerprint import sha256
-from fundus_r1.rows import Conversation, Split
 from fundus_r1.spec.base import Spec
-from fundus_r1.spec.placement import StorePlace
-from fundus_r1.spec.science import SftScience
+from fundus_r1.spec.placement import SftPlace, StorePlace, Trackers
+from fundus_r1.spec.training import SftScience
 
-CONVERSATIONS, IMAGES = "conversations.jsonl", "images"
+FIGURES = (
+    "loss", "learning_rate", "grad_norm", "tokens", "learnt_tokens", "tokens_per_s", "mfu", "memory",
+)  # fmt: skip
+"""Of each optimiser step, as `training.sft_trainer` logs them: over all processes, but ``memory``, the most
+bytes that the first process had. ``mfu`` is null where the device's peak is not known."""
 
 
 class SftJob(Spec):
     """What the processes are to do. Credentials come from the environment."""
 
     science: SftScience
-    micro_batch_size: int
-    save_steps: int
+    place: SftPlace
+    """How they are to share it out."""
+    trackers: Trackers = Trackers()
+    """Who else is told how it goes."""
     store: StorePlace
     """Where checkpoints go."""
     prefix: str
@@ -41,6 +42,8 @@ class SftJob(Spec):
     """Holds the conversations; is given checkpoints and results."""
     resume: str | None = None
     """Folder of the checkpoint to go on from."""
+    universal: bool = False
+    """Whether that is in DeepSpeed's universal form, which any number of processes can take."""
 
     @property
     def work(self) -> Path:
@@ -53,7 +56,7 @@ class SftJob(Spec):
 
     @property
     def log(self) -> Path:
-        """JSON lines: step, epoch, and loss with learning_rate, or eval_loss."""
+        """JSON lines: step, epoch, and `FIGURES`, or eval_loss."""
         return self.work / "log.jsonl"
 
     @property
@@ -75,51 +78,6 @@ class SftOutcome(BaseModel):
     last_loss: float
     eval_loss: float | None
     """On the validation conversations after the last epoch; None where there are none."""
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A conversation and the file of its image."""
-
-    conversation: Conversation
-    image: Path
-
-
-def unpack(rows: Iterable[tuple[Conversation, bytes]], folder: Path) -> None:
-    """Writes conversations and images as the processes read them."""
-    (folder / IMAGES).mkdir(parents=True, exist_ok=True)
-    with (folder / CONVERSATIONS).open("w", encoding="utf-8") as lines:
-        for conversation, image in rows:
-            path = folder / IMAGES / sha256(image)
-            if not path.exists():
-                path.write_bytes(image)
-            lines.write(f"{path.name} {conversation.model_dump_json()}\n")
-
-
-def unpacked(folder: Path, split: Split) -> list[Stored]:
-    """The conversations of a split, in the order in which they were written."""
-    found = []
-    with (folder / CONVERSATIONS).open(encoding="utf-8") as lines:
-        for line in lines:
-            name, _, text = line.partition(" ")
-            conversation = Conversation.model_validate_json(text)
-            if conversation.split is split:
-                found.append(Stored(conversation, folder / IMAGES / name))
-    return found
-
-
-def reading_order(conversations: int, science: SftScience) -> list[int]:
-    """The conversations of the whole run, by number, one epoch after the other.
-
-    Each epoch is shuffled by the seed and its own number, and filled up to whole batches with
-    those that it began with. What a step sees so depends on no number of processes.
-    """
-    filled = -(-conversations // science.batch_size) * science.batch_size
-    order: list[int] = []
-    for epoch in range(science.epochs):
-        shuffled = np.random.default_rng([science.seed, epoch]).permutation(conversations)
-        order += np.resize(shuffled, filled).tolist()
-    return order
 
 
 def accumulation(batch_size: int, processes: int, micro_batch_size: int) -> int:
@@ -151,7 +109,7 @@ def write_log(job: SftJob, history: Sequence[Mapping[str, float]], trained: int,
     steps = int(max(row["step"] for row in history))
     rows = [
         {"step": int(row["step"]), "epoch": round(row["step"] * job.science.epochs / steps, 6)}
-        | {name: row[name] for name in ("loss", "eval_loss", "learning_rate") if name in row}
+        | ({name: row.get(name) for name in FIGURES} if "loss" in row else {"eval_loss": row["eval_loss"]})
         for row in history
         if "loss" in row or "eval_loss" in row
     ]

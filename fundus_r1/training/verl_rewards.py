@@ -30,18 +30,18 @@ class RecordingRewardManager(NaiveRewardManager):
         self._journal, self._failure = Journal(work / JOURNAL), work / FAILURE
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
-        """The reward of one rollout."""
+        """The reward of one rollout, whose function is told the step as well."""
+        fields = data[-1].non_tensor_batch
+        fields["extra_info"]["step"] = int(fields["global_steps"])
         try:
             result: dict[str, Any] = await super().run_single(data)
         except FundusError as error:
             self._failure.write_text(str(error), encoding="utf-8")
             raise
-        rollout = data[-1]
-        fields = rollout.non_tensor_batch
-        text = self.tokenizer.decode(rollout.batch["responses"], skip_special_tokens=True)
+        text = self.tokenizer.decode(data[-1].batch["responses"], skip_special_tokens=True)
         self._journal.append(
             {
-                "step": int(fields["global_steps"]),
+                "step": fields["extra_info"]["step"],
                 "uid": f"{fields['uid']}_{fields['session_id']}_0",
                 "triplet_id": Prompt.model_validate_json(fields["extra_info"]["prompt"]).triplet_id,
                 "text": text,

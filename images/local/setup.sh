@@ -23,7 +23,7 @@ command -v "$python" >/dev/null || stop "this needs Python 3.11, for which the w
 "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || stop "this needs Python 3.11, for which the wheels are pinned, and $python is $("$python" -V 2>&1); set PYTHON=/path/to/python3.11."
 "$python" -c 'import ensurepip, venv' 2>/dev/null || stop "$python lacks the venv module; install it (Debian 12: apt install python3.11-venv)."
 
-wanted=$(cat "$here/setup.sh" "$here/repair.py" "$here/requirements.lock" "$root/pyproject.toml" | sha256sum | cut -d' ' -f1)
+wanted=$(cat "$here/setup.sh" "$here/repair.py" "$here/requirements.lock" "$here/deepspeed.lock" "$root/pyproject.toml" | sha256sum | cut -d' ' -f1)
 [ "$(cat "$venv/.fundus-r1" 2>/dev/null)" = "$wanted" ] && exit 0
 
 say "making the environment in $venv (some minutes, about 4 GB)"
@@ -50,6 +50,8 @@ else
   failed "torch $TORCH+cpu was found neither as a wheel in pip's find-links folders nor at $TORCH_INDEX: connect to the network, or put the wheel into a folder and set PIP_FIND_LINKS to it."
 fi
 pip install --no-deps --require-hashes -r "$here/requirements.lock" || failed "the pinned packages could not be installed: is the package index reachable?"
+# Its setup.py takes options that the distutils inside of setuptools 77 refuses; Python's own takes them.
+DS_BUILD_OPS=0 SETUPTOOLS_USE_DISTUTILS=stdlib pip install --no-deps --no-build-isolation --require-hashes -r "$here/deepspeed.lock" || failed "deepspeed could not be built."
 "$venv/bin/python" "$here/repair.py" "$VLLM" "$build"
 pip install --no-deps --no-build-isolation --editable "$root" || failed "the project itself could not be installed."
 "$venv/bin/python" -c 'import torch, torchvision, vllm, fundus_r1' >>"$log" 2>&1 || failed "the environment does not import."

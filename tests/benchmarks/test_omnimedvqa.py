@@ -121,7 +121,7 @@ def test_the_same_id_twice_is_refused(omni, omni_item):
 
 def test_an_unknown_benchmark_is_refused(tmp_path):
     with pytest.raises(DataError, match="There is no benchmark"):
-        load_benchmark("gmai", tmp_path)
+        load_benchmark("medbench", tmp_path)
 
 
 @pytest.mark.shared

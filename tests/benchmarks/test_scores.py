@@ -1,7 +1,11 @@
 from __future__ import annotations
 
-from fundus_r1.benchmarks.scores import Answered, judge, multi_label, overall, scores
+from typing import get_args
+
+from fundus_r1.benchmarks import BENCHMARKS
+from fundus_r1.benchmarks.scores import METRICS, TASKS, Answered, judge, multi_label, overall, scores
 from fundus_r1.rows import Question, Score
+from fundus_r1.spec.science import Benchmark
 
 
 def question(number: int, task: str, subtask: str, right: str = "A", **changes) -> Question:
@@ -89,6 +93,17 @@ def test_omnimedvqa_is_the_mean_of_its_tasks():
     assert overall(found, "omnimedvqa", "grpo", "synthetic") is None
 
 
+def test_gmai_is_the_mean_of_its_five_tasks_in_the_papers_order():
+    def gmai(number: int, task: str, raw: str) -> Answered:
+        return answer(question(number, task, "layers", "A", benchmark="gmai"), raw)
+
+    asked = [gmai(0, "SG", "Yes"), gmai(1, "NT", "Yes"), gmai(2, "NT", "No"), gmai(3, "AR", "No")]
+    found = scores(asked)
+    assert [(s.name, s.value) for s in found if s.level == "task"] == [("AR", 0.0), ("NT", 0.5), ("SG", 1.0)]
+    assert overall(found, "gmai", "base", "synthetic") == 0.5
+    assert {score.metric for score in found} == {"accuracy"}
+
+
 def test_models_and_sources_are_kept_apart():
     asked = question(0, "L1a", "L1a-x", "A")
     given = question(0, "L1a", "L1a-x", "A", source="given")
@@ -96,6 +111,11 @@ def test_models_and_sources_are_kept_apart():
     assert overall(found, "funbench", "base", "synthetic") == 1.0
     assert overall(found, "funbench", "sft", "synthetic") == 0.0
     assert overall(found, "funbench", "base", "given") == 0.0
+
+
+def test_every_benchmark_of_a_spec_can_be_read_and_scored():
+    assert set(get_args(Benchmark)) == set(BENCHMARKS) == set(METRICS)
+    assert {name for name, metric in METRICS.items() if metric == "accuracy"} == set(TASKS)
 
 
 def test_nothing_gives_no_scores():

@@ -67,7 +67,7 @@ def test_a_paper_like_run_has_dollars_where_prices_are_given(
     spec.write_text(yaml.safe_dump(PAPER))
     text = printed(capsys, "--spec", spec, "--out", tmp_path / "out")
     traces = next(line for line in text.splitlines() if line.startswith("traces"))
-    assert "118 k" in traces and "not known" in traces and "no price" not in traces
+    assert "169 k" in traces and "not known" in traces and "no price" not in traces
     assert "Tab. 2 of the paper" in text
     assert "the example of D[y,m] in Sec. 3.2.1" in text
     assert "max_prompt_length" in text

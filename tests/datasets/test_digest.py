@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fundus_r1.datasets.digest import data_digest
+from fundus_r1.datasets.digest import Contents, data_digest
 from fundus_r1.errors import DataError
 
 
@@ -62,3 +62,25 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     (dangling / "link.png").symlink_to(tmp_path / "gone.png")
     with pytest.raises(DataError, match="cannot be read"):
         data_digest([dangling])
+
+
+SCANS = {"OCT2017/train/CNV/CNV-1-1.jpeg": b"1", "OCT2017/train/DME/DME-2-1.jpeg": b"2"}
+
+
+def test_a_manifest_is_that_of_the_dataset_wherever_it_lies(tmp_path: Path) -> None:
+    here = fill(tmp_path / "here", SCANS)
+    deep = fill(tmp_path / "deep", {f"some/where/{name}": data for name, data in SCANS.items()})
+    beside = fill(tmp_path / "beside", {**SCANS, "notes.txt": b"mine", "other/x.png": b"9"})
+    found = {Contents([root]).manifest("kermany") for root in (here, deep, beside)}
+    assert len(found) == 1 and None not in found
+    assert Contents([fill(tmp_path / "more", {"q": b"9"}), deep]).manifest("kermany") in found
+
+
+def test_a_manifest_is_another_for_another_file_of_the_dataset(tmp_path: Path) -> None:
+    first = Contents([fill(tmp_path / "a", SCANS)]).manifest("kermany")
+    changed = fill(tmp_path / "b", {**SCANS, "OCT2017/train/CNV/CNV-1-1.jpeg": b"x"})
+    assert Contents([changed]).manifest("kermany") != first
+
+
+def test_a_dataset_that_is_not_there_has_no_manifest(tmp_path: Path) -> None:
+    assert Contents([fill(tmp_path / "a", SCANS)]).manifest("idrid") is None

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from fundus_r1.models.rules_check import check
 from fundus_r1.models.rules_traces import compose_trace
-from fundus_r1.models.trace_reading import modalities_named, stated
 from fundus_r1.ontology.findings import FINDINGS
 from fundus_r1.ontology.labels import LABELS, lineage
 from fundus_r1.ontology.tasks import TASKS, Task
 from fundus_r1.prompts.material import Material
 from fundus_r1.prompts.student import parse_student, student_response
+from fundus_r1.prompts.trace_reading import modalities_named, stated
 from fundus_r1.rows import Knowledge, Modality, Reason, Triplet
 
 VIEWS = {Modality.CFP: "CFP", Modality.OCT: "OCT", Modality.UWF: "ultra-widefield"}

@@ -15,9 +15,10 @@ import pytest
 
 from fundus_r1.errors import ModelError
 from fundus_r1.models import weights
-from fundus_r1.models.weights import folder_digest, materialise, model_cache, model_id
+from fundus_r1.models.weights import folder_digest, materialise, model_cache, model_id, with_pixels
 from fundus_r1.spec.models import FolderModel, HubModel, TinyModel
-from fundus_r1.spec.placement import Placement
+from fundus_r1.spec.placement import Engine, Placement
+from fundus_r1.spec.training import Pixels
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -214,3 +215,79 @@ def test_names_for_people(tmp_path):
     assert model_id(HubModel(name="org/model", revision=COMMIT)) == "org/model@0123456789ab"
     assert model_id(FolderModel(path="/some/where", digest="f" * 64)) == "where@ffffffffffff"
     assert model_cache(Placement(cache=str(tmp_path))).parent == tmp_path
+
+
+@pytest.mark.parametrize("form", ["published", "transformers 5", "both"])
+def test_pixel_limits_travel_in_the_processor_files(form, tmp_path):
+    folder = make_folder(tmp_path / "model")
+    published = {"patch_size": 14, "min_pixels": 3136, "max_pixels": 12845056}
+    newer = {
+        "image_processor": {"patch_size": 14, "size": {"longest_edge": 1}},
+        "video_processor": {"size": 2},
+    }
+    before = {}
+    if form != "transformers 5":
+        before["preprocessor_config.json"] = published
+    if form != "published":
+        before["processor_config.json"] = newer
+    for name, settings in before.items():
+        (folder / name).write_text(json.dumps(settings))
+    digest = folder_digest(folder)
+
+    target = with_pixels(folder, Pixels(min_pixels=4000, max_pixels=90_000), tmp_path / "limited")
+
+    limits = {
+        "min_pixels": 4000,
+        "max_pixels": 90_000,
+        "size": {"shortest_edge": 4000, "longest_edge": 90_000},
+    }
+    expected = {
+        "preprocessor_config.json": published | limits,
+        "processor_config.json": newer | {"image_processor": {"patch_size": 14} | limits},
+    }
+    assert {p.name for p in target.iterdir()} == {p.name for p in folder.iterdir()}
+    for name in before:
+        assert json.loads((target / name).read_text()) == expected[name]
+    assert (target / "model.safetensors").resolve() == (folder / "model.safetensors").resolve()
+    assert folder_digest(folder) == digest, "the source stays as it is"
+
+
+def test_a_model_that_sees_no_images_gets_no_pixel_limits(tmp_path):
+    folder = make_folder(tmp_path / "model")
+    (folder / "processor_config.json").write_text('{"feature_extractor": {}}')
+    with pytest.raises(ModelError, match="no image processor"):
+        with_pixels(folder, Pixels(), tmp_path / "limited")
+
+
+@pytest.mark.engines
+def test_transformers_and_vllm_see_the_same_tokens_within_the_limits(tmp_path):
+    from PIL import Image
+    from transformers import AutoProcessor
+
+    folder = materialise(TinyModel(hidden=64, layers=2), tmp_path)
+    limited = with_pixels(
+        folder, Pixels(min_pixels=150 * 28**2, max_pixels=400 * 28**2), tmp_path / "limited"
+    )
+    processor, served = AutoProcessor.from_pretrained(limited), _vllm_processor(limited)
+    text = "<|vision_start|><|image_pad|><|vision_end|>"
+    counts = []
+    for size in [(30, 40), (224, 224), (560, 480), (3000, 2000), (300, 2900)]:
+        image = Image.new("RGB", size)
+        trained = processor(text=[text], images=[image], return_tensors="pt")["input_ids"][0].tolist()
+        asked = served(text, served.info.parse_mm_data({"image": [image]}))["prompt_token_ids"]
+        assert trained == asked
+        counts.append(trained.count(processor.image_token_id))
+    # Some above the lower limit at least, none above the upper one; in between the size is the image's own.
+    assert counts == sorted(counts[:4]) + counts[4:]
+    assert all(150 <= count <= 400 for count in counts) and counts[2] == 20 * 17
+
+
+def _vllm_processor(folder: Path):
+    """What vLLM makes of prompts, without an engine."""
+    from fundus_r1.models.vllm_engine import _prepare_environment
+
+    _prepare_environment(Engine())
+    from vllm.config import ModelConfig
+    from vllm.multimodal import MULTIMODAL_REGISTRY
+
+    return MULTIMODAL_REGISTRY.create_processor(ModelConfig(model=str(folder), dtype="float32"))

@@ -8,11 +8,11 @@ import pytest
 
 from fundus_r1.benchmarks import paper_tables
 from fundus_r1.ontology.table_2 import TABLE_2
-from fundus_r1.spec.science import Collection
+from fundus_r1.spec.science import Dataset
 
 
 def test_the_rows_are_the_collection_in_its_order() -> None:
-    assert tuple(row.dataset for row in TABLE_2) == get_args(Collection)
+    assert tuple(row.dataset for row in TABLE_2) == get_args(Dataset)
 
 
 def test_table_2_adds_up_to_its_printed_totals() -> None:

@@ -10,7 +10,7 @@ from fundus_r1.ontology.labels import LABELS
 from fundus_r1.ontology.table_2 import TABLE_2
 from fundus_r1.ontology.tasks import TASKS, pairs, task_of
 from fundus_r1.rows import Modality
-from fundus_r1.spec.science import Collection
+from fundus_r1.spec.science import Dataset
 
 
 def test_pairs_of_all_datasets():
@@ -31,8 +31,8 @@ def test_every_label_belongs_to_a_task():
 
 
 def test_all_17_datasets_of_the_collection_have_their_labels():
-    assert {task.dataset for task in TASKS.values()} == set(get_args(Collection))
-    found = pairs(get_args(Collection))
+    assert {task.dataset for task in TASKS.values()} == set(get_args(Dataset))
+    found = pairs(get_args(Dataset))
     assert len(found) == 111
     assert {label for label, _ in found} == set(LABELS)
 

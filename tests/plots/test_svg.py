@@ -55,3 +55,12 @@ def test_bars_are_in_proportion() -> None:
     svg = row_chart({"whole": 10.0, "half": 5.0}, title="t")
     widths = [float(w) for w in re.findall(r'class="bar" x="\d+" y="\d+" width="([\d.]+)"', svg)]
     assert widths[1] == pytest.approx(widths[0] / 2, abs=0.1)
+
+
+def test_a_curve_that_is_zero_throughout_lies_on_the_axis() -> None:
+    chart = line_chart({"share": [(1, 0.0), (2, 0.0)]}, title="t", x_name="x", zero=True)
+    assert (
+        ">0</text>" in chart
+        and ">1</text>" in chart
+        and "-" not in "".join(re.findall(r">([^<]*)</text>", chart))
+    )

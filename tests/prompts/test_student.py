@@ -9,7 +9,11 @@ from fundus_r1.prompts.student import parse_student, student_prompt, student_res
 TAG_SOUP = st.lists(
     st.sampled_from(["<think>", "</think>", "<answer>", "</answer>", "<THINK>", "x", " ", "\n", "<", "Mild"])
 ).map("".join)
-BODY = st.text(min_size=1).map(str.strip).filter(lambda text: text and "<" not in text)
+BODY = (
+    st.text(min_size=1)
+    .map(str.strip)
+    .filter(lambda text: any(char.isalnum() for char in text) and "<" not in text)
+)
 GAP = st.text(alphabet=" \n\t", max_size=3)
 
 

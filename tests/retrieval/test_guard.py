@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fundus_r1.retrieval.guard import clean, neutralise
+from fundus_r1.prompts.guard import neutralise
+from fundus_r1.retrieval.guard import clean
 from fundus_r1.retrieval.headings import parts_of_html
 from fundus_r1.retrieval.sources import Note, read_notes
 from fundus_r1.rows import REMOVED

@@ -18,10 +18,10 @@ from fundus_r1.retrieval.passages import to_passages
 from fundus_r1.retrieval.ranking import Bm25Retriever
 from fundus_r1.retrieval.sources import read_notes
 from fundus_r1.rows import Modality, Passage
-from fundus_r1.spec.science import Collection
+from fundus_r1.spec.science import Dataset
 
 K = 4
-PAIRS = pairs(get_args(Collection))
+PAIRS = pairs(get_args(Dataset))
 FIRST_PAIRS = pairs(["idrid", "kermany", "top"])
 FIRST_FILES = {
     f"notes/{name}"

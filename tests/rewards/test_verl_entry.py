@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fundus_r1.errors import ModelError
-from fundus_r1.prompts.verdicts import FindingsVerdict
+from fundus_r1.prompts.verdicts import FindingsVerdict, Graded, KnowledgeVerdict
 from fundus_r1.rewards import verl_entry
 from fundus_r1.rewards.process import ProcessValues
 from fundus_r1.rewards.verl_entry import JudgeSettings, Rewarder, RewardSettings, compute_score
@@ -22,7 +22,9 @@ from fundus_r1.spec.models import Chat
 from fundus_r1.spec.placement import Endpoint
 from fundus_r1.spec.setups import ProcessMode
 
-VALUES = ProcessValues(plausible=16.0, tenuous=8.0, flawed=4.0, plausible_if_wrong=2.0, other_branch=32.0)
+VALUES = ProcessValues(
+    plausible=16.0, tenuous=8.0, flawed=4.0, plausible_if_wrong=2.0, other_branch=32.0, unjudged=0.5
+)
 PROMPT = Prompt(
     triplet_id="idrid/1#grade",
     sample_id="idrid/1",
@@ -38,37 +40,41 @@ RIGHT = "<think>why</think> <answer>Moderate NPDR</answer>"
 WRONG = "<think>why</think> <answer>Mild NPDR</answer>"
 KEYS = {
     "score", "answer", "format", "process", "findings_plausible", "findings_tenuous", "findings_flawed",
-    "knowledge_plausible", "knowledge_implausible", "not_judged", "judge_calls", "judge_failed",
+    "knowledge_plausible", "knowledge_implausible", "not_judged", "no_trace", "no_answer", "outside_options",
+    "no_knowledge", "no_findings", "judge_calls", "judge_failed", "judge_cached", "judge_s", "judge_agrees",
+    "judge_addressed", "repeated", "findings_stated", "off_vocabulary",
 }  # fmt: skip
 
 
 class Scripted:
-    """A judge that says what it is told to and counts how many ask at once."""
+    """A judge that says what it is told to."""
 
-    def __init__(self, findings: FindingsVerdict | None = "tenuous", knowledge: bool | None = True):
+    def __init__(
+        self, findings: FindingsVerdict | None = "tenuous", knowledge: KnowledgeVerdict | None = "plausible"
+    ):
         self.findings, self.knowledge = findings, knowledge
-        self.now = self.most = 0
 
-    async def _turn(self) -> None:
-        self.now += 1
-        self.most = max(self.most, self.now)
-        await asyncio.sleep(0.001)
-        self.now -= 1
+    async def grade_findings(self, trace: str, findings: Sequence[str]) -> Graded[FindingsVerdict]:
+        return Graded(
+            self.findings, "tenuous", seconds=0.25, shared=True, addressed=True, problem="it is away"
+        )
 
-    async def grade_findings(self, trace: str, findings: Sequence[str]) -> FindingsVerdict | None:
-        await self._turn()
-        return self.findings
-
-    async def grade_knowledge(self, trace: str, answer: str, description: str) -> bool | None:
-        await self._turn()
-        return self.knowledge
+    async def grade_knowledge(self, trace: str, answer: str, description: str) -> Graded[KnowledgeVerdict]:
+        return Graded(self.knowledge, "plausible", seconds=0.5)
 
 
-def settings(mode: ProcessMode = "selective", concurrency: int = 2) -> RewardSettings:
-    judge = JudgeSettings(factory=f"{__name__}:unused", chat=Chat(), endpoint=None, concurrency=concurrency)
-    texts = {"mild_npdr|CFP": "D of mild", "moderate_npdr|CFP": "D of moderate"}
+def settings(mode: ProcessMode = "selective", bad_share: float = 1.0) -> RewardSettings:
+    judge = JudgeSettings(factory=f"{__name__}:unused", chat=Chat(), endpoint=None, concurrency=2)
+    texts = {
+        "mild_npdr|CFP": "On CFP, mild NPDR shows microaneurysms.",
+        "moderate_npdr|CFP": "Retinal hemorrhages are decisive. There should be no neovascularization.",
+    }
     return RewardSettings(
-        mode=mode, values=VALUES, knowledge_texts=texts, judge=None if mode == "none" else judge
+        mode=mode,
+        values=VALUES,
+        knowledge_texts=texts,
+        judge=None if mode == "none" else judge,
+        bad_share=bad_share,
     )
 
 
@@ -82,12 +88,13 @@ def rewarded(text: str, judge: Scripted, mode: ProcessMode = "selective") -> dic
         (RIGHT, Scripted("plausible"), (1, 1, 16), "findings_plausible"),
         (RIGHT, Scripted("tenuous"), (1, 1, 8), "findings_tenuous"),
         (RIGHT, Scripted("flawed"), (1, 1, 4), "findings_flawed"),
-        (WRONG, Scripted(knowledge=True), (0, 1, 2), "knowledge_plausible"),
-        (WRONG, Scripted(knowledge=False), (0, 1, 0), "knowledge_implausible"),
+        (WRONG, Scripted(knowledge="plausible"), (0, 1, 2), "knowledge_plausible"),
+        (WRONG, Scripted(knowledge="implausible"), (0, 1, 0), "knowledge_implausible"),
         ("<think>why</think> <answer>a cat</answer>", Scripted(), (0, 1, 0), "not_judged"),
         ("<answer>Moderate NPDR</answer>", Scripted(), (1, 0, 0), "not_judged"),
         ("no form at all", Scripted(), (0, 0, 0), "not_judged"),
-        (RIGHT, Scripted(findings=None), (1, 1, 0), "not_judged"),
+        (RIGHT, Scripted(findings=None), (1, 1, 10), "not_judged"),
+        (WRONG, Scripted(knowledge=None), (0, 1, 1), "not_judged"),
     ],
 )
 def test_each_branch_gives_its_value_and_is_counted(
@@ -100,9 +107,32 @@ def test_each_branch_gives_its_value_and_is_counted(
     assert branches == {branch}
 
 
-def test_a_verdict_that_cannot_be_read_is_counted_as_the_judges_failure() -> None:
-    found = rewarded(RIGHT, Scripted(findings=None))
-    assert (found["judge_calls"], found["judge_failed"]) == (1, 1)
+def test_what_the_judge_did_is_counted() -> None:
+    keys = ("judge_calls", "judge_failed", "judge_cached", "judge_s", "judge_agrees", "judge_addressed")
+
+    def counted(text: str, judge: Scripted, mode: ProcessMode = "selective") -> list[float]:
+        parts = rewarded(text, judge, mode)
+        return [parts[key] for key in keys]
+
+    assert counted(RIGHT, Scripted()) == [1, 0, 1, 0.25, 1, 1]
+    assert counted(RIGHT, Scripted(findings=None)) == [1, 1, 1, 0.25, 0, 1]
+    assert counted(WRONG, Scripted(knowledge="implausible")) == [1, 0, 0, 0.5, 0, 0]
+    assert counted(RIGHT, Scripted(), "sum") == [2, 0, 1, 0.75, 2, 1]
+    assert counted(RIGHT, Scripted(), "none") == [0, 0, 0, 0, 0, 0]
+
+
+def test_findings_that_no_option_and_no_image_knows_are_counted() -> None:
+    trace = "Microaneurysms, retinal hemorrhages, drusen and neovascularization are seen; no macular hole."
+    found = rewarded(f"<think>{trace}</think> <answer>A</answer>", Scripted())
+    assert (found["findings_stated"], found["off_vocabulary"]) == (4, 2)
+    unknown = PROMPT.model_copy(update={"option_labels": {}})
+    parts = asyncio.run(Rewarder(settings(), Scripted()).parts(f"<think>{trace}</think>", unknown))
+    assert (parts["findings_stated"], parts["off_vocabulary"]) == (0, 0)
+
+
+def test_repeated_text_is_told_of_the_whole_rollout() -> None:
+    assert rewarded(RIGHT, Scripted())["repeated"] == 0
+    assert rewarded("so it is " * 50, Scripted())["repeated"] > 0.9
 
 
 @given(st.text(max_size=200), st.sampled_from(["none", "vf", "dk", "selective", "sum"]))
@@ -112,6 +142,12 @@ def test_any_text_gives_the_same_keys_and_a_score_that_is_the_sum(text: str, mod
         assert found.keys() == KEYS
         assert all(isinstance(value, float) for value in found.values())
         assert found["score"] == found["answer"] + found["format"] + found["process"]
+
+
+def test_a_better_rollout_has_the_better_score() -> None:
+    right, wrong = rewarded(RIGHT, Scripted("flawed")), rewarded(WRONG, Scripted())
+    plain = rewarded("<answer>Mild NPDR</answer>", Scripted())
+    assert right["score"] > wrong["score"] > plain["score"]
 
 
 @pytest.mark.parametrize(
@@ -128,17 +164,6 @@ def test_only_the_sum_has_both_verdicts() -> None:
     for mode in ("vf", "dk", "selective"):
         assert sum(rewarded(RIGHT, Scripted(), mode)[key] for key in both) <= 1
     assert sum(rewarded(RIGHT, Scripted(), "sum")[key] for key in both) == 2
-
-
-def test_no_more_rollouts_are_judged_at_once_than_allowed() -> None:
-    judge = Scripted()
-
-    async def many() -> None:
-        rewarder = Rewarder(settings(concurrency=3), judge)
-        await asyncio.gather(*(rewarder.parts(RIGHT, PROMPT) for _ in range(20)))
-
-    asyncio.run(many())
-    assert judge.most == 3
 
 
 class Opened:
@@ -167,7 +192,7 @@ def test_verl_calls_it_by_its_own_signature_and_the_judge_is_opened_once(
                 data_source="fundus-r1",
                 solution_str=RIGHT,
                 ground_truth="Moderate NPDR",
-                extra_info={"index": 0, "prompt": PROMPT.model_dump_json(), "num_turns": 2},
+                extra_info={"index": 0, "prompt": PROMPT.model_dump_json(), "num_turns": 2, "step": 3},
                 settings=str(path),
             )
             for _ in range(2)
@@ -188,10 +213,13 @@ def test_without_a_process_reward_there_is_no_judge(tmp_path: Path) -> None:
     assert (found["score"], found["judge_calls"]) == (2.0, 0.0)
 
 
-def test_a_judge_that_does_not_answer_is_no_reward_of_zero() -> None:
-    class Silent(Scripted):
-        async def grade_findings(self, trace: str, findings: Sequence[str]) -> FindingsVerdict | None:
-            raise ModelError("The judge does not answer", transient=True)
+def test_a_judge_that_is_down_ends_the_run_long_before_its_first_step_is_over() -> None:
+    rewarder = Rewarder(settings(bad_share=0.1), Scripted(findings=None))
 
-    with pytest.raises(ModelError, match="does not answer"):
-        rewarded(RIGHT, Silent())
+    async def all_at_once() -> list[object]:
+        rollouts = (rewarder.parts(RIGHT, PROMPT, 1) for _ in range(512))
+        return list(await asyncio.gather(*rollouts, return_exceptions=True))
+
+    found = asyncio.run(all_at_once())
+    assert [isinstance(each, ModelError) for each in found].index(True) == 6
+    assert "it is away" in str(found[6])

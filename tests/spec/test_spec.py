@@ -46,6 +46,7 @@ def test_an_unknown_field_is_refused_with_the_nearest_known_one(tmp_path: Path, 
     [
         ("science: {setup: K}", "science.setup"),
         ("science: {findings: {rollouts: 2, votes_over: 2}}", "no finding could ever be kept"),
+        ("science: {pixels: {min_pixels: 90000, max_pixels: 80000}}", "no image could be brought between"),
         ("science: {sft: {epochs: two}}", "science.sft.epochs"),
         ("- a list", "must be a mapping"),
         ("a: b: c", "no YAML"),
@@ -115,3 +116,21 @@ def test_every_field_is_documented_under_itself() -> None:
         if not field.description
     ]
     assert sorted(bare) == []
+
+
+def test_a_placement_file_wins_over_the_spec_and_overrides_over_both(tmp_path: Path) -> None:
+    place = tmp_path / "place.yaml"
+    place.write_text("store: {endpoint: https://s3.example.org}\nfindings: {workers: 7}\n")
+    spec = load_spec(TINY, ["placement.findings.lease_s=30"], place)
+    assert spec.placement.store.endpoint == "https://s3.example.org"
+    assert (spec.placement.findings.workers, spec.placement.findings.lease_s) == (7, 30)
+    assert spec.placement.grpo == load_spec(TINY).placement.grpo
+    assert spec.science == load_spec(TINY).science
+
+
+def test_a_placement_file_with_an_unknown_field_is_refused_by_name(tmp_path: Path) -> None:
+    place = tmp_path / "place.yaml"
+    place.write_text("stor: {endpoint: https://s3.example.org}\n")
+    with pytest.raises(SpecError) as error:
+        load_spec(TINY, (), place)
+    assert "placement.stor" in str(error.value) and str(place) in str(error.value)

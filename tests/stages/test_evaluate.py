@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime
 import io
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from fundus_r1.rows import (
 from fundus_r1.spec.models import FolderModel, TinyModel
 from fundus_r1.spec.placement import Engine, Placement
 from fundus_r1.spec.science import EvaluateScience, Science
+from fundus_r1.spec.training import Pixels
 from fundus_r1.stages import evaluate
 from fundus_r1.stages.base import Context, Result
 from fundus_r1.stages.evaluate import STAGE, EvaluateSlice
@@ -78,6 +80,7 @@ def model_folder(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"weights of base")
+    (folder / "preprocessor_config.json").write_text("{}")
     return folder
 
 
@@ -111,7 +114,9 @@ def run(store: FolderStore, tmp_path: Path) -> Run:
 
         context = Context(
             science=EvaluateSlice(
-                evaluate=EvaluateScience(limit=limit, max_tokens=max_tokens), student=student
+                evaluate=EvaluateScience(limit=limit, max_tokens=max_tokens),
+                student=student,
+                pixels=Pixels(max_pixels=50_000),
             ),
             placement=Placement(cache=str(tmp_path), engine=Engine(max_model_len=1024, max_num_seqs=4)),
             store=store,
@@ -175,6 +180,19 @@ def test_the_models_that_were_trained_are_asked(run, model_folder, monkeypatch):
     assert result.counts["omnimedvqa_accuracy_grpo_synthetic"] == 1.0
     assert result.counts["omnimedvqa_accuracy_base_given"] == 0.0
     assert result.models == {"base": "student", "sft": "sft@" + "s" * 12, "grpo": "grpo@" + "g" * 12}
+
+
+def test_the_base_sees_images_within_the_limits_of_the_spec(run, model_folder, monkeypatch):
+    limits = []
+
+    class Limited(Weighed):
+        def __init__(self, path: Path, engine: Engine, name: str):
+            super().__init__(path, engine, name)
+            limits.append(json.loads((path / "preprocessor_config.json").read_text())["max_pixels"])
+
+    monkeypatch.setattr(evaluate, "open_vllm", Limited)
+    run(FolderModel(path=str(model_folder)), [question(0)])
+    assert limits == [50_000]
 
 
 def test_a_setup_without_training_asks_the_base_alone(run, model_folder, monkeypatch):

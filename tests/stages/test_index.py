@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import io
 import json
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dataset_layouts import LAYOUTS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -269,6 +271,30 @@ def test_the_slice_is_the_index_part_of_the_science() -> None:
     }
     assert STAGE.select(science).index.seed == 5
     assert len(fingerprints) == 2
+
+
+def test_all_datasets_and_a_benchmark_whose_pictures_lie_in_a_table(run: Run, tmp_path: Path) -> None:
+    folders = {name: write(tmp_path / "data") for name, write in LAYOUTS.items()}
+    scan = folders["kermany"] / "train" / "CNV" / "CNV-77-0.jpeg"
+    cells = {
+        "index": "5", "image": base64.b64encode(scan.read_bytes()).decode(), "question": "Which OCT layer?",
+        "A": "Choroid", "B": "Retina", "answer": "A", "clinical vqa task": "Nervous Tissue",
+        "department": "Ophthalmology",
+    }  # fmt: skip
+    table = tmp_path / "data" / "GMAI-MMBench_VAL.tsv"
+    table.write_text("\n".join("\t".join(line) for line in (cells, cells.values())))
+    output = run(Index(min_side=16, bad_share=0.6, part_size=16), tmp_path / "data")
+    samples: list[Sample] = rows(output, "samples.jsonl", Sample)
+    # All scans of the small Kermany set are of one patient, who is in the benchmark.
+    assert {s.dataset for s in samples} == set(LAYOUTS) - {"kermany"}
+    assert {leak.kind for leak in rows(output, "leaks.jsonl", Leak)} == {"content", "patient"}
+    assert {(s.dataset, s.modality.value) for s in samples} >= {
+        ("deepdrid", "UWF"), ("deepdrid", "CFP"), ("mmc_amd", "OCT"), ("mmc_amd", "CFP"), ("retouch", "OCT"),
+    }  # fmt: skip
+    (question,) = rows(output, "questions.jsonl", Question)
+    assert (question.benchmark, question.task, question.answers) == ("gmai", "NT", ("A",))
+    table_bytes = output.read_bytes("questions/gmai-given.parquet")
+    assert from_parquet(table_bytes, Question) == [(question, scan.read_bytes())]
 
 
 @pytest.mark.shared

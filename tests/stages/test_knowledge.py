@@ -26,12 +26,13 @@ from fundus_r1.stages.knowledge import STAGE
 from fundus_r1.storage.output import StageOutput
 
 RULES = Chat(engine="rules", model="rules")
+DATASETS = ("idrid", "kermany", "top")
 
 
 def science(writer: Chat = RULES, scope: str = "task", **index: Any) -> Science:
     return Science(
         models=Models(writer=writer),
-        index=Index(**index),
+        index=Index(**{"datasets": DATASETS, **index}),
         knowledge=KnowledgeScience.model_validate({"scope": scope, "sources": ["notes"]}),
     )
 
@@ -50,7 +51,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> StageOutput:
 
 def test_there_is_knowledge_of_every_pair_in_order(output):
     rows = list(output.read_rows("knowledge.jsonl", Knowledge))
-    assert [(row.label, row.modality) for row in rows] == pairs(["idrid", "kermany", "top"])
+    assert [(row.label, row.modality) for row in rows] == pairs(DATASETS)
     moderate = next(row for row in rows if row.label == "moderate_npdr")
     assert moderate.query == "What are the key CFP findings for diagnosing Moderate NPDR?"
     assert moderate.required == ("microaneurysm", "retinal_hemorrhage")

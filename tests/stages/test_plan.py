@@ -82,6 +82,18 @@ def test_placement_moves_nothing(override: str) -> None:
     assert moved(override) == []
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        "science.prompts={trace: abc}",
+        "science.index.manifests={idrid: abc}",
+        "science.knowledge.snapshot=unpinned",
+    ],
+)
+def test_what_is_only_checked_or_still_open_moves_the_report_alone(override: str) -> None:
+    assert moved(override) == ["report"]
+
+
 def test_setups_share_what_they_have_in_common() -> None:
     known = {setup: fingerprints(tiny(f"science.setup={setup}").science) for setup in "ABCDEFGHIJ"}
     for stage in STAGES[: STAGES.index("trainset")]:

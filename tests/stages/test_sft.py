@@ -1,8 +1,9 @@
-"""SFT as it runs: torchrun, two processes, checkpoints in the store, and kill -9 in between."""
+"""SFT as it runs: by each launcher, with checkpoints in the store, and kill -9 in between."""
 
 from __future__ import annotations
 
 import datetime
+import fcntl
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from fundus_r1.errors import DataError, SpecError
+from fundus_r1.errors import SpecError
 from fundus_r1.models.tiny import build_tiny
 from fundus_r1.models.weights import folder_digest
 from fundus_r1.record import Record
@@ -26,23 +28,25 @@ from fundus_r1.rows import Conversation, Split
 from fundus_r1.spec import Placement, Science
 from fundus_r1.spec.models import FolderModel, ModelRef, Models, TinyModel
 from fundus_r1.spec.placement import SftPlace, StorePlace
-from fundus_r1.spec.science import SftScience
+from fundus_r1.spec.training import SftScience
 from fundus_r1.stages import execute
-from fundus_r1.stages.job import StageJob, slices
+from fundus_r1.stages.base import as_json
+from fundus_r1.stages.job import StageJob
 from fundus_r1.stages.sft import STAGE
 from fundus_r1.storage.folder import FolderStore
 from fundus_r1.storage.output import OutputWriter, StageOutput
 from fundus_r1.storage.tables import to_parquet
-from fundus_r1.training.sft_job import SftJob, unpack
 
 SCIENCE = SftScience(
     epochs=2, learning_rate=3e-3, batch_size=4, max_length=400, precision="fp32", train_vision=True
 )
-PLACE = SftPlace(processes=2, micro_batch_size=1, save_steps=4)
+PLACE = SftPlace(processes=2, micro_batch_size=1, save_steps=4, gradient_checkpointing=False)
 TRAIN, VALIDATION = 22, 3
 STEPS_PER_EPOCH = 6
 COLOURS = {"drusen": (200, 180, 60), "retinal hemorrhage": (140, 20, 20), "hard exudates": (230, 230, 90)}
 DEADLINE_S = 240
+LIMITED = {"processor_config.json", "preprocessor_config.json"}
+"""Hold the limits of `science.pixels`."""
 
 
 @dataclass
@@ -57,18 +61,41 @@ class Case:
         """Of the finished stage; a hit if it is there."""
         return execute.run_job(self.job).record
 
-    def start(self) -> subprocess.Popen[str]:
+    def again(self, **changes: Any) -> Case:
+        """The same store and science at another place."""
+        sft = self.job.placement.sft.model_copy(update=changes)
+        placement = self.job.placement.model_copy(update={"sft": sft})
+        return Case(self.store, self.job.model_copy(update={"placement": placement}), self.folder)
+
+    def start(self, **environment: str) -> subprocess.Popen[str]:
         """The stage as a program of its own."""
         path = self.folder / "job.json"
         path.write_text(self.job.model_dump_json())
         program = "from fundus_r1.cli import main; main()"
         return subprocess.Popen(
             [sys.executable, "-c", program, "stage", "sft", "--spec", str(path)],
-            env={**os.environ, "FUNDUS_R1_EVENTS": str(self.folder / "events.jsonl")},
+            env={**os.environ, "FUNDUS_R1_EVENTS": str(self.folder / "events.jsonl"), **environment},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def kill(self, running: subprocess.Popen[str], when: Callable[[], bool]) -> None:
+        """Kills the stage with -9 as soon as something is so; all of its processes are gone then."""
+        deadline = time.monotonic() + DEADLINE_S
+        while not when():
+            assert running.poll() is None, running.communicate()[1]
+            assert time.monotonic() < deadline, "it makes no progress"
+            time.sleep(0.01)
+        assert len(self.processes()) >= 4, "stage, launcher and two processes are at work"
+        running.send_signal(signal.SIGKILL)
+        running.communicate()
+        psutil.wait_procs(self.processes(), timeout=20)
+        assert self.processes() == []
+
+    def notes(self) -> list[str]:
+        lines = (self.folder / "events.jsonl").read_text().splitlines()
+        return [event["text"] for event in map(json.loads, lines) if event["kind"] == "note"]
 
     def steps_done(self) -> int:
         path = self.folder / "events.jsonl"
@@ -132,7 +159,7 @@ def _case(
         store=StorePlace(kind="folder", path=str(folder / "store")), cache=str(folder), sft=place
     )
     job = StageJob(
-        stage="sft", science=slices(whole)["sft"], placement=placement, inputs={"trainset": "0" * 64}
+        stage="sft", science=as_json(STAGE.select(whole)), placement=placement, inputs={"trainset": "0" * 64}
     )
     return Case(store, job, folder)
 
@@ -187,7 +214,8 @@ def test_the_model_is_whole_and_no_more(finished: Case, student: FolderModel, tm
     assert set(output.names("model/")) == {f"model/{name}" for name in kept}
     assert not list(finished.store.list(f"{output.record.prefix}/checkpoints"))
     folder = output.download_folder("model", tmp_path / "model")
-    for name in kept - {"config.json", "generation_config.json", "model.safetensors"}:
+    made = {"config.json", "generation_config.json", "model.safetensors", *LIMITED}
+    for name in kept - made:
         assert (folder / name).read_bytes() == (source / name).read_bytes()
     model = AutoModelForImageTextToText.from_pretrained(folder)
     assert model.dtype is torch.float32
@@ -202,78 +230,76 @@ def test_the_model_is_whole_and_no_more(finished: Case, student: FolderModel, tm
     assert model.generate(**inputs, max_new_tokens=3, do_sample=False).shape[0] == 1
 
 
-@pytest.mark.engines
-def test_a_run_killed_in_its_second_epoch_ends_with_the_same_bits(
-    finished: Case, student: FolderModel, tmp_path: Path
-) -> None:
-    case = _case(tmp_path, student)
-    running = case.start()
-    deadline = time.monotonic() + DEADLINE_S
-    while case.steps_done() < 9:
-        assert running.poll() is None, running.communicate()[1]
-        assert time.monotonic() < deadline, "it makes no progress"
-        time.sleep(0.01)
-    assert len(case.processes()) >= 4, "stage, torchrun and two processes are at work"
-    running.send_signal(signal.SIGKILL)
-    running.communicate()
-    psutil.wait_procs(case.processes(), timeout=20)
-    assert case.processes() == []
-    assert any(key.endswith("step-00000008/manifest.json") for key in case.store.list("sft/"))
-    assert not any("/model/" in key for key in case.store.list("sft/"))
+def _curve(output: StageOutput) -> list[dict[str, Any]]:
+    """The log without what the clock and the machine decide."""
+    rows = [json.loads(line) for line in output.read_bytes("log.jsonl").splitlines()]
+    for row in rows:
+        row.pop("tokens_per_s", None), row.pop("memory", None)
+    return rows
 
-    resumed, whole = case.output(), finished.output()
-    assert resumed.record.counts == {**whole.record.counts, "resumed_from": 8}
-    for name in whole.names():
+
+def _same(resumed: StageOutput, whole: StageOutput) -> None:
+    assert _curve(resumed) == _curve(whole)
+    for name in whole.names("model/"):
         assert resumed.read_bytes(name) == whole.read_bytes(name), name
 
 
-def _job(folder: Path, student: FolderModel) -> SftJob:
-    """For training in this very process."""
-    unpack(zip(*_conversations(), strict=True), folder)
-    return SftJob(
-        science=SCIENCE,
-        micro_batch_size=2,
-        save_steps=100,
-        store=StorePlace(kind="folder", path=str(folder / "store")),
-        prefix="sft/alone",
-        model=student.path,
-        folder=str(folder),
-    )
+def _start_again(case: Case, whole: StageOutput, resumed_from: int | None) -> None:
+    assert not any("/model/" in key for key in case.store.list("sft/"))
+    running = case.start()
+    told = running.communicate(timeout=DEADLINE_S)[1]
+    assert running.returncode == 0, told
+    resumed = case.output()
+    assert resumed.record.counts == {**whole.record.counts, "resumed_from": resumed_from}
+    _same(resumed, whole)
+    expected = [f"goes on from the checkpoint of step {resumed_from}"] if resumed_from else []
+    assert case.notes() == expected
 
 
 @pytest.mark.engines
-def test_one_process_learns_what_two_learn(
-    finished: Case, student: FolderModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("step", "resumed_from"), [(2, None), (9, 8)])
+def test_a_killed_run_ends_with_the_same_bits(
+    finished: Case, student: FolderModel, tmp_path: Path, step: int, resumed_from: int | None
 ) -> None:
-    """The same conversations in each step, and the same mean over their tokens."""
-    from fundus_r1.training.sft import train
-
-    monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "cpu")
-    job = _job(tmp_path, student)
-    train(job)
-    found = [row["loss"] for row in map(json.loads, job.log.open()) if "loss" in row]
-    expected = _rows(finished.output(), "loss")
-    assert found[:3] == pytest.approx(expected[:3], rel=1e-4)
-    # AdamW's first steps make much of the last digits.
-    assert found == pytest.approx(expected, rel=0.03)
+    """Before its first checkpoint, and in its second epoch."""
+    case = _case(tmp_path, student)
+    case.kill(case.start(), lambda: case.steps_done() >= step)
+    _start_again(case, finished.output(), resumed_from)
 
 
 @pytest.mark.engines
-def test_a_conversation_that_does_not_fit_is_named_before_any_training(
-    student: FolderModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_checkpoint_whose_upload_was_killed_is_none(
+    finished: Case, student: FolderModel, tmp_path: Path
 ) -> None:
-    from fundus_r1.training import sft
+    """Training goes on during an upload, until the next checkpoint."""
+    case = _case(tmp_path, student)
+    with (tmp_path / "store" / ".fundus-r1" / "lock").open("w") as lock:
+        # Files can be written meanwhile, but what makes them a checkpoint cannot.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        case.kill(case.start(), lambda: case.steps_done() >= 8)
+    keys = list(case.store.list("sft/"))
+    assert any("step-00000004/files" in key for key in keys)
+    assert not any("step-00000008" in key or key.endswith("manifest.json") for key in keys)
+    _start_again(case, finished.output(), None)
 
-    monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "cpu")
-    monkeypatch.setattr(sft, "_load", lambda job: pytest.fail("the model was loaded"))
-    job = _job(tmp_path, student)
-    collator = sft.Collator(sft.AutoProcessor.from_pretrained(student.path), 400)
-    lengths = [collator.length(sft.Example(row, image)) for row, image in zip(*_conversations(), strict=True)]
-    assert len(set(lengths)) > 1
-    tight = job.science.model_copy(update={"max_length": max(lengths) - 1})
-    with pytest.raises(DataError, match="its response would be cut") as caught:
-        sft.train(job.model_copy(update={"science": tight}))
-    assert lengths[int(caught.value.where.removeprefix("t"))] == max(lengths)
+
+@pytest.mark.engines
+@pytest.mark.parametrize(
+    ("deepspeed", "launcher"), [("none", "torchrun"), ("zero2", "ray"), ("zero3", "torchrun")]
+)
+def test_another_number_of_processes_and_another_launcher_go_on(
+    finished: Case, student: FolderModel, tmp_path: Path, deepspeed: str, launcher: str
+) -> None:
+    """And the loss curve is that of plain DDP, whichever state was shared out before."""
+    case = _case(tmp_path, student, place=PLACE.model_copy(update={"deepspeed": deepspeed}))
+    case.kill(case.start(), lambda: case.steps_done() >= 6)
+    shards = [key for key in case.store.list("sft/") if "00000004" in key and "optim_states" in key]
+    assert len(shards) == (0 if deepspeed == "none" else 2), "a process saves its own part"
+    case = case.again(processes=1, launcher=launcher)
+    counts, whole = case.record().counts, finished.output()
+    assert counts["resumed_from"] == 4
+    found, expected = _rows(case.output(), "loss"), _rows(whole, "loss")
+    assert found == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_batch_that_cannot_be_shared_is_told_of_at_once(tmp_path: Path) -> None:

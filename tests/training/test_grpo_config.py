@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fundus_r1.errors import SpecError
-from fundus_r1.spec.placement import GrpoPlace
-from fundus_r1.spec.science import GrpoScience
-from fundus_r1.training.grpo_config import GrpoPaths, Overrides, as_arguments, environment, verl_overrides
+from fundus_r1.spec import load_spec
+from fundus_r1.spec.placement import GrpoPlace, Trackers
+from fundus_r1.spec.training import GrpoScience
+from fundus_r1.training.grpo_config import GrpoPaths, Overrides, as_arguments, verl_overrides
+from fundus_r1.training.grpo_environment import environment
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "grpo_config.json"
+GOLDEN = Path(__file__).parents[1] / "golden"
 PATHS = GrpoPaths(
     model=Path("/run/start"),
     prompts=Path("/run/prompts.parquet"),
@@ -22,14 +24,14 @@ PATHS = GrpoPaths(
     checkpoints=Path("/run/checkpoints"),
     rollouts=Path("/run/rollouts"),
 )
-SMALL = GrpoScience(batch_size=4, mini_batch_size=4, epochs=1, max_prompt_length=512, max_response_length=96)
-ON_CPU = GrpoPlace(device="cpu", processes=1, micro_batch_size=4, max_model_len=1024)
+TINY = load_spec(Path(__file__).parents[2] / "pipelines" / "specs" / "tiny.yaml")
+SMALL, ON_CPU = TINY.science.grpo, TINY.placement.grpo
 
 
 def mapping(device: str) -> Overrides:
     if device == "cpu":
-        return verl_overrides(SMALL, ON_CPU, PATHS)
-    return verl_overrides(GrpoScience(), GrpoPlace(), PATHS)
+        return verl_overrides(SMALL, ON_CPU, PATHS, Trackers())
+    return verl_overrides(GrpoScience(), GrpoPlace(), PATHS, Trackers())
 
 
 def composed(overrides: Overrides) -> Any:
@@ -43,9 +45,16 @@ def composed(overrides: Overrides) -> Any:
         return hydra.compose("ppo_trainer", overrides=arguments)
 
 
+@pytest.mark.engines
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_the_whole_mapping_is_the_recorded_one(device: str) -> None:
-    assert mapping(device) == json.loads(GOLDEN.read_text())[device]
+def test_verls_whole_resolved_configuration_is_the_golden_one(
+    device: str, golden_bytes: Callable[[Path, bytes], None]
+) -> None:
+    """What a run saves as ``verl.yaml``: of the tiny run on a CPU, and of the paper's on GPUs."""
+    from omegaconf import OmegaConf
+
+    text = OmegaConf.to_yaml(composed(mapping(device)), resolve=True)
+    golden_bytes(GOLDEN / f"verl_{device}.yaml", text.encode())
 
 
 @pytest.mark.engines
@@ -87,22 +96,22 @@ def test_the_paper_run_is_the_papers() -> None:
 @pytest.mark.parametrize(
     ("science", "place", "told"),
     [
-        ({"batch_size": 6, "mini_batch_size": 4}, {}, "no whole number of updates"),
+        ({"batch_size": 12}, {}, "no whole number of updates"),
         ({"mini_batch_size": 2, "rollouts": 3}, {}, "cannot share in portions of 4"),
         ({}, {"processes": 3}, "3 processes cannot share"),
-        ({"max_response_length": 600}, {}, "1112 tokens together"),
+        ({"max_response_length": 600}, {}, "1368 tokens together"),
     ],
 )
 def test_sizes_that_do_not_fit_are_told_before_anything_starts(
     science: dict[str, int], place: dict[str, int], told: str
 ) -> None:
     with pytest.raises(SpecError, match=told):
-        verl_overrides(SMALL.model_copy(update=science), ON_CPU.model_copy(update=place), PATHS)
+        verl_overrides(SMALL.model_copy(update=science), ON_CPU.model_copy(update=place), PATHS, Trackers())
 
 
 def test_the_place_changes_no_science() -> None:
     changed = ON_CPU.model_copy(update={"processes": 2, "micro_batch_size": 2, "save_steps": 1})
-    before, after = mapping("cpu"), verl_overrides(SMALL, changed, PATHS)
+    before, after = mapping("cpu"), verl_overrides(SMALL, changed, PATHS, Trackers())
     differing = {key for key in before if before[key] != after[key]}
     assert all(
         "micro_batch" in key or key.split(".")[0].lstrip("+") in ("trainer", "ray_kwargs")
@@ -116,3 +125,35 @@ def test_the_cpu_plug_in_is_loaded_on_a_cpu_alone() -> None:
     assert "cpu_platform" in on_cpu["VERL_USE_EXTERNAL_MODULES"] and on_cpu["VERL_PLATFORM"] == "cpu"
     assert on_cuda["VERL_USE_EXTERNAL_MODULES"] == "fundus_r1.training.verl_repairs"
     assert "VERL_PLATFORM" not in on_cuda
+
+
+def test_what_the_spec_says_of_the_update_reaches_verl() -> None:
+    changed = SMALL.model_copy(
+        update={"weight_decay": 0.3, "max_grad_norm": 0.7, "clip_ratio": 0.1, "train_vision": False}
+    )
+    actor = "actor_rollout_ref.actor"
+    found = verl_overrides(changed, ON_CPU, PATHS, Trackers())
+    # verl takes the lower and the upper bound where it finds them, and its schema has both.
+    assert {found[f"{actor}.clip_ratio{side}"] for side in ("", "_low", "_high")} == {0.1}
+    assert (found[f"{actor}.optim.weight_decay"], found[f"{actor}.optim.clip_grad"]) == (0.3, 0.7)
+    assert found[f"{actor}.freeze_vision_tower"] is True
+    frozen = environment(ON_CPU, Path("/cache"), Path("/tmp/x"), train_vision=False)
+    assert "fundus_r1.training.verl_freeze" in frozen["VERL_USE_EXTERNAL_MODULES"]
+
+
+def test_trackers_are_told_to_verl_and_those_that_are_not_named_stay_out() -> None:
+    trackers = Trackers(tensorboard="events", wandb="my-project")
+    found = verl_overrides(SMALL, ON_CPU, PATHS, trackers)
+    assert found["trainer.logger"] == ["console", "tensorboard", "wandb"]
+    assert found["trainer.project_name"] == "my-project"
+    told = environment(ON_CPU, Path("/cache"), Path("/tmp/x"), trackers=trackers)
+    assert told["TENSORBOARD_DIR"] == str(Path.cwd() / "events") and "WANDB_MODE" not in told
+    assert mapping("cpu")["trainer.logger"] == ["console"]
+    assert environment(ON_CPU, Path("/cache"), Path("/tmp/x"))["WANDB_MODE"] == "disabled"
+
+
+def test_a_tracker_that_is_not_installed_is_told_before_anything_starts() -> None:
+    if importlib.util.find_spec("mlflow") is not None:
+        pytest.skip("mlflow is installed here")
+    with pytest.raises(SpecError, match="mlflow is not installed"):
+        verl_overrides(SMALL, ON_CPU, PATHS, Trackers(mlflow="http://localhost"))

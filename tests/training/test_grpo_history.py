@@ -1,28 +1,25 @@
-"""What is kept of each step: no step is lost or doubled, and the means are the rollouts'."""
+"""What is kept of each step: no step is lost or doubled, and the order is kept."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fundus_r1.training.grpo_history import (
     KEPT_ROLLOUTS,
     History,
     Journal,
-    Line,
-    mean_row,
     rewards_taken,
     write_lines,
 )
+from fundus_r1.training.grpo_steps import Line
 
 
 def rollout(step: int, number: int, score: float = 1.0) -> Line:
     return {
         "step": step,
-        "uid": f"{number:04d}",
+        "uid": f"{number:04d}_0_0",
         "triplet_id": f"t{number % 3}",
         "text": "<think>…</think>",
         "response_length": 10 + number,
@@ -39,63 +36,55 @@ def journal_of(folder: Path, steps: range, rollouts: int = 4) -> Journal:
     return journal
 
 
-def test_a_row_holds_the_means_of_all_numbers_and_nothing_else() -> None:
-    row = mean_row(7, [rollout(7, 0, 0.5), rollout(7, 1, 1.5)])
-    assert row == {"step": 7, "rollouts": 2, "response_length": 10.5, "score": 1.0, "answer": 1.0}
-
-
-@given(st.lists(st.floats(-5, 5), min_size=1, max_size=50))
-def test_a_mean_lies_between_the_rollouts(scores: list[float]) -> None:
-    row = mean_row(1, [rollout(1, number, score) for number, score in enumerate(scores)])
-    assert min(scores) - 1e-9 <= row["score"] <= max(scores) + 1e-9
+def fold(history: History, journal: Journal, steps: range) -> History:
+    for step in steps:
+        history.fold(journal, step, {"actor/kl_loss": step / 10}, limit=64)
+    return history
 
 
 def test_the_journal_gives_a_steps_rollouts_in_an_order_of_its_own(tmp_path: Path) -> None:
     lines = journal_of(tmp_path, range(1, 3)).step(2)
     assert [(line["triplet_id"], line["uid"]) for line in lines] == [
-        ("t0", "0000"), ("t0", "0003"), ("t1", "0001"), ("t2", "0002"),
+        ("t0", "0000_0_0"), ("t0", "0003_0_0"), ("t1", "0001_0_0"), ("t2", "0002_0_0"),
     ]  # fmt: skip
 
 
 def test_folding_in_two_goes_is_folding_at_once(tmp_path: Path) -> None:
     journal = journal_of(tmp_path / "journal", range(1, 6))
-    at_once = History([], [])
-    at_once.fold(journal, 5)
-    in_two = History([], [])
-    in_two.fold(journal, 2)
-    in_two.write(tmp_path / "history")
-    resumed = History.read(tmp_path / "history")
-    resumed.fold(journal, 5)
+    at_once = fold(History([], []), journal, range(1, 6))
+    fold(History([], []), journal, range(1, 3)).write(tmp_path / "history")
+    resumed = fold(History.read(tmp_path / "history"), journal, range(3, 6))
     assert resumed == at_once
     assert [row["step"] for row in resumed.rewards] == [1, 2, 3, 4, 5]
+    assert [row["kl"] for row in resumed.rewards] == [0.1, 0.2, 0.3, 0.4, 0.5]
 
 
-def test_folding_again_adds_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_step_is_folded_once_and_none_is_left_out(tmp_path: Path, step: int) -> None:
     journal = journal_of(tmp_path, range(1, 4))
-    history = History([], [])
-    history.fold(journal, 3)
-    history.fold(journal, 3)
-    assert history.steps == 3
+    history = fold(History([], []), journal, range(1, 2))
+    with pytest.raises(ValueError, match=f"step {step} comes after step 1"):
+        history.fold(journal, step, {}, limit=64)
+    assert history.steps == 1
 
 
 def test_a_resumed_run_folds_only_what_its_checkpoint_has_not_seen(tmp_path: Path) -> None:
     """A killed run got to step 4; its newest checkpoint is of step 2, and step 3 is done again."""
-    killed = History([], [])
-    killed.fold(journal_of(tmp_path / "killed", range(1, 5)), 2)
+    killed = fold(History([], []), journal_of(tmp_path / "killed", range(1, 5)), range(1, 3))
     killed.write(tmp_path / "checkpoint")
     history = History.read(tmp_path / "checkpoint")
-    history.fold(journal_of(tmp_path / "resumed", range(3, 5)), 4)
+    fold(history, journal_of(tmp_path / "resumed", range(3, 5)), range(3, 5))
     assert [row["step"] for row in history.rewards] == [1, 2, 3, 4]
 
 
 def test_a_step_without_rollouts_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="step 2"):
-        History([], []).fold(journal_of(tmp_path, range(1, 2)), 2)
+        fold(History([], []), journal_of(tmp_path, range(1, 2)), range(1, 3))
 
 
 def test_texts_are_kept_of_some_rollouts_and_all_are_counted(tmp_path: Path) -> None:
-    history = History([], [])
-    history.fold(journal_of(tmp_path, range(1, 3), rollouts=KEPT_ROLLOUTS + 5), 2)
+    journal = journal_of(tmp_path, range(1, 3), rollouts=KEPT_ROLLOUTS + 5)
+    history = fold(History([], []), journal, range(1, 3))
     assert [row["rollouts"] for row in history.rewards] == [KEPT_ROLLOUTS + 5] * 2
     assert len(history.rollouts) == 2 * KEPT_ROLLOUTS
 

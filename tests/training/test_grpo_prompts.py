@@ -14,8 +14,10 @@ from PIL import Image
 
 from fundus_r1.errors import DataError
 from fundus_r1.models.tiny import build_tiny
+from fundus_r1.models.weights import with_pixels
 from fundus_r1.rows import Modality, Prompt, Split
 from fundus_r1.spec.models import TinyModel
+from fundus_r1.spec.training import Pixels
 from fundus_r1.training.grpo_prompts import PromptLength, write_prompts
 
 
@@ -82,7 +84,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.engines
-def test_tokens_are_counted_as_verls_data_set_counts_them(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "pixels", [None, Pixels(min_pixels=112 * 112, max_pixels=280 * 280)], ids=["native", "limited"]
+)
+def test_tokens_are_counted_as_verls_data_set_counts_them(
+    model: Path, tmp_path: Path, pixels: Pixels | None
+) -> None:
     """verl's own filter, at every limit: it keeps a prompt exactly if we count no more tokens."""
     from omegaconf import OmegaConf
     from transformers import AutoProcessor
@@ -91,6 +98,8 @@ def test_tokens_are_counted_as_verls_data_set_counts_them(model: Path, tmp_path:
     sizes = [(224, 224), (112, 112), (300, 200), (57, 91), (640, 480), (1000, 90), (30, 31)]
     rows = [(row(number, "Why? " * number), encoded(*size)) for number, size in enumerate(sizes)]
     path = tmp_path / "prompts.parquet"
+    if pixels is not None:
+        model = with_pixels(model, pixels, tmp_path / "limited")
     length = PromptLength(model)
     counted = [length(prompt.prompt, image) for prompt, image in rows]
     assert write_prompts(rows, path, length=length, max_tokens=10_000).longest == max(counted)

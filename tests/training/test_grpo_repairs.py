@@ -77,7 +77,7 @@ def test_the_cpu_plug_in_holds_where_verl_loads_it() -> None:
     from pathlib import Path
 
     from fundus_r1.spec.placement import GrpoPlace
-    from fundus_r1.training.grpo_config import environment
+    from fundus_r1.training.grpo_environment import environment
 
     folder = Path("/tmp")
     done = subprocess.run(

@@ -68,9 +68,26 @@ def test_a_lost_rollout_ends_the_run_with_the_judges_own_words(tmp_path: Path) -
     assert caught.value.transient
 
 
-def test_a_lost_rollout_of_another_cause_ends_the_run_too(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match="A rollout failed"):
-        watch(tmp_path)(LOST)
+TRACEBACK = """\
+\x1b[36m(AgentLoopWorkerTQ pid=12)\x1b[0m Traceback (most recent call last):
+\x1b[36m(AgentLoopWorkerTQ pid=12)\x1b[0m ray.exceptions.ActorDiedError: The actor died because of an error
+\x1b[36m(AgentLoopWorkerTQ pid=12)\x1b[0m     return module.load()
+\x1b[36m(AgentLoopWorkerTQ pid=12)\x1b[0m ImportError: no module
+"""
+
+
+def test_a_lost_rollout_of_another_cause_ends_the_run_with_the_cause(tmp_path: Path) -> None:
+    seen = watch(tmp_path)
+    with pytest.raises(StageError, match=r"A rollout failed.*: ImportError: no module"):
+        for line in [LOST, *TRACEBACK.splitlines()]:
+            seen(line)
+
+
+def test_a_lost_rollout_without_a_cause_ends_the_run_too(tmp_path: Path) -> None:
+    seen = watch(tmp_path)
+    with pytest.raises(StageError, match=r"GRPO must not go on without it\n"):
+        for number in range(1000):
+            seen(f"{LOST} {number}")
 
 
 def test_talking_without_a_step_is_a_stall_but_starting_is_not(tmp_path: Path) -> None:
@@ -114,3 +131,27 @@ def test_a_run_that_says_nothing_is_explained_by_its_code(tmp_path: Path) -> Non
     log = tmp_path / "verl.log"
     log.write_text("")
     assert "exit code 3" in explain(3, log).what
+
+
+def test_a_run_that_stopped_by_itself_tells_why_and_is_not_tried_again(tmp_path: Path) -> None:
+    log, failure = tmp_path / "verl.log", tmp_path / "failure.txt"
+    log.write_text(LOG)
+    failure.write_text("The loss of GRPO step 7 is nan\n  to do: lower science.grpo.learning_rate")
+    error = explain(1, log, failure)
+    assert "GRPO step 7 is nan" in error.what and "learning_rate" in error.what
+    assert not error.transient
+
+
+KILLED = """\
+ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task.
+\tclass_name: create_colocated_worker_cls.<locals>.WorkerDict
+The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR
+"""
+
+
+def test_a_run_of_which_a_process_was_killed_may_be_tried_again(tmp_path: Path) -> None:
+    log = tmp_path / "verl.log"
+    log.write_text(KILLED)
+    error = explain(1, log)
+    assert error.transient and "killed from outside" in error.hint
+    assert "its process WorkerDict was killed" in error.what

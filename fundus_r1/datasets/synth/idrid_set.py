@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from fundus_r1.datasets import idrid
+from fundus_r1.datasets.labelled import DR_GRADES
 from fundus_r1.datasets.synth import cfp
 from fundus_r1.datasets.synth.layout import Shown, jpeg, write, write_csv
 from fundus_r1.datasets.synth.paint import Drawing, generator
@@ -91,14 +92,14 @@ def write_testing(folder: Path, photos: Sequence[Shown]) -> None:
     rows = []
     for photo in photos:
         write(grading / idrid.IMAGES / idrid.TESTING / photo.name, photo.data)
-        rows.append((Path(photo.name).stem, idrid.GRADES.index(photo.labels[0]), _oedema_risk(photo.drawing)))
+        rows.append((Path(photo.name).stem, DR_GRADES.index(photo.labels[0]), _oedema_risk(photo.drawing)))
     _write_grades(grading / idrid.TABLES / "b. IDRiD_Disease Grading_Testing Labels.csv", rows)
 
 
 def shown(spec: Synthetic, number: int) -> Shown:
     """A photo of a held-out patient."""
-    grade = number % len(idrid.GRADES)
+    grade = number % len(DR_GRADES)
     drawing = _cfp(spec, "held out", number, number % 2, grade)
     name = f"IDRiD_{FIRST + number}.jpg"
-    label = (idrid.GRADES[grade],)
+    label = (DR_GRADES[grade],)
     return Shown(Modality.CFP, name, jpeg(drawing.image), label, drawing, left_eye=number % 2 == 0)

@@ -13,7 +13,7 @@ from fundus_r1.ontology.table_2 import TABLE_2
 from fundus_r1.record import Record
 from fundus_r1.rows import Modality, Sample, Split, VocabularyEntry
 from fundus_r1.spec import RunSpec, load_spec
-from fundus_r1.spec.science import Synthetic
+from fundus_r1.spec.science import Index, Science, Synthetic
 from fundus_r1.stages.cost import quantities
 from fundus_r1.storage.folder import FolderStore
 from fundus_r1.storage.output import OutputWriter
@@ -36,11 +36,18 @@ def close(writer: OutputWriter, counts: dict[str, Any]) -> Record:
 
 def test_a_paper_like_spec_counts_with_table_2(store: FolderStore) -> None:
     known, told = quantities(RunSpec(), {}, store)
+    assert known.total == sum(row.samples for row in TABLE_2) == 168_938
+    assert known.masked == 8_593
+    assert "Tab. 2" in told[0].origin
+
+
+def test_only_the_datasets_that_the_spec_names_count(store: FolderStore) -> None:
+    spec = RunSpec(science=Science(index=Index(datasets=("idrid", "kermany", "top"))))
+    known, _ = quantities(spec, {}, store)
     of = {row.dataset: row for row in TABLE_2}
     expected = [of["idrid"].samples, of["kermany"].samples, of["top"].samples]
     assert [known.images[m] for m in (Modality.CFP, Modality.OCT, Modality.UWF)] == expected
     assert known.masked == 54
-    assert "Tab. 2" in told[0].origin
 
 
 def test_a_drawn_collection_is_counted_without_being_drawn(store: FolderStore, tmp_path: Path) -> None:
