@@ -7,10 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from fundus_r1.storage.folder import FolderStore
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# How long an example takes says what else the machine does, not whether the code is right.
+settings.register_profile("fundus-r1", deadline=None)
+settings.load_profile("fundus-r1")
 
 
 @pytest.fixture(scope="session")

@@ -113,7 +113,8 @@ def _end(text: str, node: yaml.Node) -> int:
 
 
 def _flow(value: Any) -> str:
+    # As it would stand in a list: some plain texts are plain in a block alone.
     written = yaml.safe_dump(
-        value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=WIDTH
-    ).rstrip("\n")
-    return written.removesuffix("\n...")
+        [value], default_flow_style=True, sort_keys=False, allow_unicode=True, width=WIDTH
+    )
+    return written.strip()[1:-1]

@@ -234,7 +234,7 @@ def test_a_repair_that_hangs_ends_at_the_deadline_of_its_request(server: Server)
 
 def test_a_call_that_is_given_up_leaves_room_for_the_next(server: Server) -> None:
     server.by = lambda body: hangs if body["messages"][-1]["content"] == "bad" else says("ok")
-    asked = model(server.url, deadline_s=0.8, timeout_s=5, concurrency=2)
+    asked = model(server.url, deadline_s=2.5, timeout_s=10, concurrency=2)
     for _ in range(2):
         with pytest.raises(ModelError):
             asked.complete([ask("bad")] * 5)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fundus_r1.errors import SpecError
@@ -98,6 +98,8 @@ TREES = st.dictionaries(KEYS, st.one_of(PLAIN, st.dictionaries(KEYS, PLAIN, min_
 
 
 @given(TREES, KEYS, KEYS, TEXTS, st.booleans())
+@example({"a": {"a": None}}, "a", "a", ":1", True)
+@example({"a": {"a": None}}, "a", "a", "1?", True)
 def test_any_mapping_holds_afterwards_what_was_set_and_the_rest(
     tree: dict[str, Any], first: str, second: str, value: str, flow: bool
 ) -> None:
