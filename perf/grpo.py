@@ -102,7 +102,6 @@ def main() -> None:
             factory=f"{open_judge.__module__}:{open_judge.__name__}",
             chat=Chat(engine="openai", model="idle"),
             endpoint=endpoint,
-            concurrency=128,
         )
         work = folder / "work"
         work.mkdir()

@@ -113,10 +113,8 @@ def batches(latency_s: float, rounds: int) -> None:
     """Prints how long a batch takes, over a single rollout."""
     with judge_with(latency_s) as endpoint:
         chat = Chat(engine="openai", model="idle")
-        opened = open_judge(chat, endpoint, 128)
-        rewarder = Rewarder(
-            settings(JudgeSettings(factory="", chat=chat, endpoint=endpoint, concurrency=128)), opened
-        )
+        opened = open_judge(chat, endpoint)
+        rewarder = Rewarder(settings(JudgeSettings(factory="", chat=chat, endpoint=endpoint)), opened)
         numbers = iter(range(10**6, 10**9))
 
         async def batch(different: int, times: int = 1) -> float:

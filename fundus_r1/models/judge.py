@@ -58,7 +58,7 @@ class Judge:
 
     Args:
         model: who answers.
-        concurrency: requests under way at once; an endpoint's own limit holds as well.
+        concurrency: requests under way at once.
     """
 
     def __init__(self, model: ChatModel, *, concurrency: int):
@@ -148,10 +148,11 @@ class Judge:
         return _Said(verdict, loop.time() - start, problem)
 
 
-def open_judge(chat: Chat, endpoint: Endpoint | None, concurrency: int) -> Judge:
-    """The judge that a spec names.
+def open_judge(chat: Chat, endpoint: Endpoint | None) -> Judge:
+    """The judge that a spec names; it is asked as much at once as its endpoint takes.
 
     Raises:
         ModelError: its model cannot be opened.
     """
-    return Judge(open_chat(chat, endpoint, role="judge"), concurrency=concurrency)
+    # Without an endpoint it is rules, which compute in this process.
+    return Judge(open_chat(chat, endpoint, role="judge"), concurrency=endpoint.concurrency if endpoint else 1)

@@ -60,11 +60,9 @@ class JudgeSettings(Spec):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     factory: str
-    """``module:function``, called with the three fields below; returns a `TraceJudge`."""
+    """``module:function``, called with the two fields below; returns a `TraceJudge`."""
     chat: Chat
     endpoint: Endpoint | None
-    concurrency: int
-    """Requests to the judge under way at once."""
 
 
 class RewardSettings(Spec):
@@ -203,7 +201,7 @@ def open_rewarder(settings: RewardSettings) -> Rewarder:
         return Rewarder(settings, _NoJudge())
     opened = settings.judge
     factory = pkgutil.resolve_name(opened.factory)
-    return Rewarder(settings, cast(TraceJudge, factory(opened.chat, opened.endpoint, opened.concurrency)))
+    return Rewarder(settings, cast(TraceJudge, factory(opened.chat, opened.endpoint)))
 
 
 @cache

@@ -173,8 +173,6 @@ class GrpoPlace(Spec):
     """Steps between checkpoints."""
     stall_s: float = Field(default=1800.0, gt=0)
     """The stage fails if verl shows no progress for so long (it can hang instead of failing)."""
-    judge_concurrency: int = Field(default=128, ge=1)
-    """Requests to the judge under way at once."""
     max_kl: float | None = Field(default=10.0, gt=0)
     """The stage fails if the KL loss of a step (nats a token, mean of ten steps) is more than this;
     None lets it go on."""

@@ -24,7 +24,7 @@ from fundus_r1.spec.placement import Endpoint
 from fundus_r1.spec.setups import ProcessMode
 from fundus_r1.spec.training import GrpoScience, Pixels
 from fundus_r1.stages.base import Context, Result, Stage
-from fundus_r1.storage.tables import from_parquet
+from fundus_r1.storage.tables import read_parquet
 from fundus_r1.training import checkpoints
 from fundus_r1.training.grpo import CONFIGURATION, LOG, GrpoJob, GrpoOutcome, train
 from fundus_r1.training.grpo_history import REWARDS, ROLLOUTS
@@ -64,7 +64,6 @@ def _reward_settings(ctx: Context[GrpoSlice]) -> RewardSettings:
             factory=f"{open_judge.__module__}:{open_judge.__name__}",
             chat=ctx.science.judge,
             endpoint=ctx.placement.endpoints.judge,
-            concurrency=ctx.placement.grpo.judge_concurrency,
         )
     return RewardSettings(
         mode=ctx.science.process,
@@ -84,9 +83,9 @@ def _start(ctx: Context[GrpoSlice], folder: Path) -> Path:
     return with_pixels(student, ctx.science.pixels, folder)
 
 
-def _prompts(ctx: Context[GrpoSlice]) -> Iterator[tuple[Prompt, bytes]]:
-    rows = from_parquet(ctx.inputs["trainset"].read_bytes("grpo.parquet"), Prompt)
-    return ((row, image) for row, image in rows if row.split is Split.TRAIN)
+def _prompts(ctx: Context[GrpoSlice], folder: Path) -> Iterator[tuple[Prompt, bytes]]:
+    table = ctx.inputs["trainset"].download_file("grpo.parquet", folder / "grpo.parquet")
+    return ((row, image) for row, image in read_parquet(table, Prompt) if row.split is Split.TRAIN)
 
 
 def _write(ctx: Context[GrpoSlice], outcome: GrpoOutcome) -> None:
@@ -117,7 +116,7 @@ def run(ctx: Context[GrpoSlice]) -> Result:
             work=folder,
         )
         try:
-            outcome = train(job, _prompts(ctx))
+            outcome = train(job, _prompts(ctx, folder))
         except StageError as error:
             # The scratch folder goes; the log stays where people can read it.
             _upload(ctx, folder / LOG)

@@ -201,7 +201,7 @@ def test_calls_run_side_by_side_up_to_the_limit() -> None:
 def test_a_whole_batch_waits_for_its_endpoint_no_longer_than_one_request(server: Server) -> None:
     server.script, server.delay = [says(PLAUSIBLE)], 0.5
     place = Endpoint(url=server.url, concurrency=64)
-    judge = open_judge(Chat(engine="openai", model="served"), place, 64)
+    judge = open_judge(Chat(engine="openai", model="served"), place)
     start = time.monotonic()
     found = together(*(judge.grade_findings(f"why {number}", ["drusen"]) for number in range(24)))
     assert time.monotonic() - start < 24 * 0.5 / 4
@@ -210,20 +210,20 @@ def test_a_whole_batch_waits_for_its_endpoint_no_longer_than_one_request(server:
 
 def test_an_endpoint_that_refuses_for_good_is_a_missing_verdict(server: Server) -> None:
     server.script = [fails(401, "no such key")]
-    judge = open_judge(Chat(engine="openai", model="served"), Endpoint(url=server.url), 4)
+    judge = open_judge(Chat(engine="openai", model="served"), Endpoint(url=server.url))
     [graded] = together(judge.grade_findings("why", []))
     assert graded.verdict is None and "no such key" in graded.problem
 
 
 def test_a_verdict_that_is_none_is_sent_back_once(server: Server) -> None:
     server.script = [says("I think it is fine"), says(PLAUSIBLE), says("never")]
-    judge = open_judge(Chat(engine="openai", model="served"), Endpoint(url=server.url), 4)
+    judge = open_judge(Chat(engine="openai", model="served"), Endpoint(url=server.url))
     first, second = together(judge.grade_findings("why", [])) + together(judge.grade_findings("no", []))
     assert (first.verdict, second.verdict) == ("plausible", None)
 
 
 def test_the_rules_judge_by_its_spec() -> None:
-    judge = open_judge(Chat(engine="rules", model="rules"), None, 2)
+    judge = open_judge(Chat(engine="rules", model="rules"), None)
     trace = "The image shows microaneurysms and neovascularization."
     description = (
         "On CFP, Mild NPDR is characterized by microaneurysms. There should be no neovascularization."

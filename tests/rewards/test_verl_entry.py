@@ -64,7 +64,7 @@ class Scripted:
 
 
 def settings(mode: ProcessMode = "selective", bad_share: float = 1.0) -> RewardSettings:
-    judge = JudgeSettings(factory=f"{__name__}:unused", chat=Chat(), endpoint=None, concurrency=2)
+    judge = JudgeSettings(factory=f"{__name__}:unused", chat=Chat(), endpoint=None)
     texts = {
         "mild_npdr|CFP": "On CFP, mild NPDR shows microaneurysms.",
         "moderate_npdr|CFP": "Retinal hemorrhages are decisive. There should be no neovascularization.",
@@ -169,11 +169,11 @@ def test_only_the_sum_has_both_verdicts() -> None:
 class Opened:
     """What the factory below was called with."""
 
-    calls: ClassVar[list[tuple[Chat, Endpoint | None, int]]] = []
+    calls: ClassVar[list[tuple[Chat, Endpoint | None]]] = []
 
 
-def factory(chat: Chat, endpoint: Endpoint | None, concurrency: int) -> Scripted:
-    Opened.calls.append((chat, endpoint, concurrency))
+def factory(chat: Chat, endpoint: Endpoint | None) -> Scripted:
+    Opened.calls.append((chat, endpoint))
     return Scripted("plausible")
 
 
@@ -181,7 +181,7 @@ def test_verl_calls_it_by_its_own_signature_and_the_judge_is_opened_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endpoint = Endpoint(url="http://judge/v1", api_key_env="JUDGE_KEY")
-    judge = JudgeSettings(factory="somewhere:open", chat=Chat(), endpoint=endpoint, concurrency=5)
+    judge = JudgeSettings(factory="somewhere:open", chat=Chat(), endpoint=endpoint)
     path = tmp_path / "rewards.json"
     path.write_text(settings().model_copy(update={"judge": judge}).model_dump_json())
     monkeypatch.setattr(verl_entry.pkgutil, "resolve_name", {"somewhere:open": factory}.__getitem__)
@@ -200,7 +200,7 @@ def test_verl_calls_it_by_its_own_signature_and_the_judge_is_opened_once(
 
     first, second = asyncio.run(twice())
     assert first == second and first["score"] == 18.0
-    assert Opened.calls == [(Chat(), endpoint, 5)]
+    assert Opened.calls == [(Chat(), endpoint)]
     assert "JUDGE_KEY" in path.read_text()
 
 

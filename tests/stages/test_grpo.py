@@ -4,15 +4,11 @@ The student answers three questions rightly, four wrongly and one without the fo
 behind real HTTP says what its script says. So every branch of Eq. 4 occurs, and must arrive in the
 reward that verl trains on. On its way the run is killed with -9 again and again, at other moments
 and in other processes, and goes on each time.
-
-A second run is a bandit: a student that gives four answers to one question, each as often, learns
-within ten steps to give the one that is rewarded.
 """
 
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
 import math
 import os
@@ -20,202 +16,42 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
-from by_heart import learn_by_heart, picture, probability
+from by_heart import learn_by_heart
+from grpo_case import (
+    CASES,
+    IMAGES,
+    PIXELS,
+    ROWS,
+    SAVE_STEPS,
+    SCIENCE,
+    STEPS,
+    STUDENT,
+    ScriptedJudge,
+    a_slice,
+    context,
+    given,
+)
 
 from fundus_r1.errors import EXIT_TRANSIENT, ModelError, StageError
-from fundus_r1.prompts.student import student_response
-from fundus_r1.rows import Modality, Prompt, Split
-from fundus_r1.spec import Placement, Science
-from fundus_r1.spec.models import Chat, Models, TinyModel
-from fundus_r1.spec.placement import Endpoint, Endpoints, GrpoPlace, StorePlace, Trackers
-from fundus_r1.spec.training import GrpoScience, Pixels
+from fundus_r1.rows import Prompt, Split
+from fundus_r1.spec import Science
+from fundus_r1.spec.models import Chat, Models
+from fundus_r1.spec.placement import Endpoint, Endpoints
+from fundus_r1.spec.training import GrpoScience
 from fundus_r1.stages import grpo as stage
-from fundus_r1.stages.base import Context
 from fundus_r1.stages.execute import run_job
 from fundus_r1.stages.job import StageJob
-from fundus_r1.storage import open_store
-from fundus_r1.storage.output import OutputWriter, StageOutput
-from fundus_r1.storage.tables import to_parquet
+from fundus_r1.storage.output import StageOutput
 from fundus_r1.training import checkpoints
-
-OPTIONS = {"A": "No DR", "B": "Mild NPDR", "C": "Severe NPDR", "D": "PDR"}
-LABELS = {"A": "no_dr", "B": "mild_npdr", "C": "severe_npdr", "D": "pdr"}
-TEXTS = {f"{label}|CFP": f"What is known of {label}." for label in LABELS.values()}
-VALUES = {"plausible": 1.0, "tenuous": 0.5, "flawed": 0.25, "plausible_if_wrong": 0.125}
-SCIENCE = GrpoScience(
-    rollouts=4, epochs=3, learning_rate=1e-5, batch_size=4, mini_batch_size=4,
-    max_prompt_length=256, max_response_length=64, precision="fp32", **VALUES,
-)  # fmt: skip
-STUDENT = TinyModel(hidden=64, layers=2)
-STEPS, SAVE_STEPS = 6, 1
-PIXELS = Pixels(min_pixels=56 * 56, max_pixels=56 * 56)
-
-
-@dataclass(frozen=True)
-class Case:
-    """A question, what the student has learnt to say to it, and what is expected of the reward."""
-
-    question: str
-    truth: str
-    response: str
-    findings: tuple[str, ...]
-    parts: tuple[float, float, float]
-    branch: str
-
-
-def _said(think: str, answer: str) -> str:
-    return student_response(think, answer)
-
-
-CASES = {
-    case.question: case
-    for case in (
-        Case(
-            "one",
-            "Mild NPDR",
-            _said("red dots", "Mild NPDR"),
-            ("microaneurysm",),
-            (1, 1, 1.0),
-            "findings_plausible",
-        ),
-        Case("two", "PDR", _said("new vessels", "PDR"), ("hard_exudate",), (1, 1, 0.5), "findings_tenuous"),
-        Case("three", "No DR", _said("all clear", "No DR"), ("drusen",), (1, 1, 0.25), "findings_flawed"),
-        Case("four", "No DR", _said("red dots", "Mild NPDR"), (), (0, 1, 0.125), "knowledge_plausible"),
-        Case("five", "No DR", _said("new vessels", "PDR"), (), (0, 1, 0.0), "knowledge_implausible"),
-        Case("six", "No DR", _said("red dots", "a cat"), (), (0, 1, 0.0), "not_judged"),
-        Case("seven", "No DR", "<answer>No DR</answer>", ("drusen",), (1, 0, 0.0), "not_judged"),
-        Case("eight", "No DR", "no form", ("drusen",), (0, 0, 0.0), "not_judged"),
-    )
-}
-VERDICTS = {  # what stands in the judge's reference -> what it says
-    "- microaneurysm": "plausible",
-    "- hard exudate": "tenuous",
-    "- drusen": "flawed",
-    TEXTS["mild_npdr|CFP"]: "plausible",
-    TEXTS["pdr|CFP"]: "implausible",
-}
-
-
-@dataclass
-class ScriptedJudge:
-    """An OpenAI-compatible server on loopback that answers by its script."""
-
-    asked: list[dict[str, Any]] = field(default_factory=list)
-
-    def __enter__(self) -> ScriptedJudge:
-        judge = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                judge.asked.append(request | {"path": self.path, "key": self.headers["Authorization"]})
-                text = request["messages"][-1]["content"]
-                known = request["response_format"]["json_schema"]["schema"]["properties"]["verdict"]["enum"]
-                told = (said for mark, said in VERDICTS.items() if mark in text and said in known)
-                verdict = next(told, known[-1])
-                answer = {"role": "assistant", "content": json.dumps({"verdict": verdict})}
-                body = json.dumps(
-                    {
-                        "id": "1", "object": "chat.completion", "created": 0, "model": "scripted-judge-1",
-                        "choices": [{"index": 0, "message": answer, "finish_reason": "stop"}],
-                    }
-                ).encode()  # fmt: skip
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None: ...
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/v1"
-
-
-def prompt(number: int, case: Case, split: Split = Split.TRAIN) -> Prompt:
-    return Prompt(
-        triplet_id=case.question,
-        sample_id=f"s{number}",
-        prompt=f"Question {case.question}: which grade?",
-        answer=case.truth,
-        options=OPTIONS,
-        option_labels=LABELS,
-        modality=Modality.CFP,
-        findings=case.findings,
-        split=split,
-    )
-
-
-ROWS = [prompt(number, case) for number, case in enumerate(CASES.values())]
-IMAGES = [picture(number) for number in range(len(ROWS))]
-
-
-def given(store: Any, name: str, files: dict[str, bytes], folder: Path | None = None) -> StageOutput:
-    """The output of a stage before this one."""
-    writer = OutputWriter(store, name, name * 8)
-    for file, data in files.items():
-        writer.write_bytes(file, data)
-    if folder is not None:
-        writer.upload_folder("model", folder)
-    now = datetime.datetime.now(datetime.UTC)
-    record = writer.close(
-        revision=1, science={}, prompts={}, inputs={}, counts={}, models={}, started=now
-    )  # fmt: skip
-    return StageOutput(store, record)
-
-
-def a_slice(**changes: Any) -> stage.GrpoSlice:
-    judge = Chat(engine="openai", model="scripted-judge")
-    science = Science(setup="G", grpo=SCIENCE, models=Models(student=STUDENT, judge=judge))
-    return stage.STAGE.select(science).model_copy(update=changes)
-
-
-def placement(folder: Path, judge: str | None = None) -> Placement:
-    endpoint = Endpoint(url=judge, api_key_env="TEST_JUDGE_KEY") if judge else None
-    return Placement(
-        store=StorePlace(kind="folder", path=str(folder / "store")),
-        cache=str(folder / "cache"),
-        endpoints=Endpoints(judge=endpoint),
-        grpo=GrpoPlace(
-            device="cpu", processes=1, micro_batch_size=4, max_model_len=512, save_steps=SAVE_STEPS,
-            stall_s=240, judge_concurrency=3,
-        ),
-    )  # fmt: skip
-
-
-def context(folder: Path, cut: stage.GrpoSlice, rows: list[Prompt], judge: str | None = None) -> Context[Any]:
-    place = placement(folder, judge)
-    store = open_store(place.store)
-    (folder / "cache").mkdir(exist_ok=True)
-    trainset = {
-        "grpo.parquet": to_parquet(rows, IMAGES[: len(rows)], Prompt),
-        "knowledge_texts.json": json.dumps(TEXTS).encode(),
-    }
-    inputs = {"trainset": given(store, "trainset", trainset), "sft": given(store, "sft", {})}
-    return Context(cut, place, store, OutputWriter(store, "grpo", "f" * 64), inputs)
-
 
 # ---- without verl ----------------------------------------------------------------------
 
@@ -621,109 +457,3 @@ def test_the_output_tells_how_it_came_about_and_keeps_no_checkpoint(run: Run) ->
     assert b"Training Progress" in run.output.read_bytes("verl.log")
     assert run.output.record.models == {"student": "tiny-64x2-seed0", "judge": "scripted-judge-1"}
     assert not list(run.output.store.list(f"{run.output.record.prefix}/checkpoints/"))
-
-
-# ---- learning --------------------------------------------------------------------------
-
-ARMS = list(OPTIONS.values())
-REWARDED = "No DR"
-QUESTIONS = [
-    ROWS[2].model_copy(
-        update={"triplet_id": f"bandit-{number}", "prompt": "Which grade?", "answer": REWARDED}
-    )
-    for number in range(4)
-]
-
-
-@dataclass
-class Bandit:
-    """A finished run on one question."""
-
-    output: StageOutput
-    start: Path
-    model: Path
-    events: Path
-
-    @property
-    def rewards(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.output.read_bytes("rewards.jsonl").splitlines()]
-
-
-@pytest.fixture(scope="module")
-def bandit(tmp_path_factory: pytest.TempPathFactory) -> Bandit:
-    """Ten steps; the vision tower stays as it is, and images have a quarter of their pixels."""
-    folder = tmp_path_factory.mktemp("bandit")
-    said = [(QUESTIONS[0], IMAGES[0], student_response("a look", arm)) for arm in ARMS]
-    start = learn_by_heart(folder / "start", STUDENT, said, enough=0.1, pixels=PIXELS)
-    science = SCIENCE.model_copy(
-        update={"epochs": 10, "learning_rate": 1e-3, "max_response_length": 32, "train_vision": False}
-    )
-    ctx = context(folder, a_slice(grpo=science, process="none", judge=None, pixels=PIXELS), QUESTIONS)
-    given(ctx.store, "sft", {}, start)
-    place = ctx.placement.model_copy(
-        update={
-            "grpo": ctx.placement.grpo.model_copy(update={"save_steps": 10}),
-            "trackers": Trackers(tensorboard=str(folder / "events")),
-        }
-    )
-    job = StageJob(
-        stage="grpo",
-        science=ctx.science.model_dump(mode="json"),
-        placement=place,
-        inputs={"trainset": "trainset" * 8, "sft": "sft" * 8},
-    )
-    output = run_job(job)
-    return Bandit(output, start, output.download_folder("model", folder / "trained"), folder / "events")
-
-
-@pytest.mark.engines
-def test_ten_steps_on_a_bandit_raise_its_reward(bandit: Bandit) -> None:
-    """Runs gave 0.48 and 0.58 more; with a reward of the other sign the share would fall."""
-    answers = [row["answer"] for row in bandit.rewards]
-    assert len(answers) == 10
-    assert np.mean(answers[-3:]) > np.mean(answers[:3]) + 0.2, answers
-
-
-@pytest.mark.engines
-def test_the_rewarded_answer_becomes_likelier_and_the_others_do_not(bandit: Bandit) -> None:
-    def asked(folder: Path) -> dict[str, float]:
-        return {
-            arm: probability(folder, QUESTIONS[0], IMAGES[0], student_response("a look", arm)) for arm in ARMS
-        }
-
-    before, after = asked(bandit.start), asked(bandit.model)
-    assert after[REWARDED] > before[REWARDED] + 0.2, (before, after)
-    assert all(after[arm] < before[arm] for arm in ARMS if arm != REWARDED), (before, after)
-
-
-@pytest.mark.engines
-def test_a_vision_tower_that_must_not_learn_stays_as_it_was(bandit: Bandit) -> None:
-    import torch
-    from transformers import AutoModelForImageTextToText
-
-    before, after = (
-        AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.bfloat16).state_dict()
-        for folder in (bandit.start, bandit.model)
-    )
-    same = {name: torch.equal(before[name], after[name]) for name in before}
-    assert all(same[name] for name in same if ".visual." in name)
-    assert not all(same[name] for name in same if ".visual." not in name)
-
-
-@pytest.mark.engines
-def test_the_trained_model_carries_the_limits_of_pixels_on(bandit: Bandit) -> None:
-    from transformers import AutoProcessor
-
-    size = AutoProcessor.from_pretrained(bandit.model).image_processor.size
-    assert (size["shortest_edge"], size["longest_edge"]) == (PIXELS.min_pixels, PIXELS.max_pixels)
-    assert float(bandit.output.record.counts["rollout_agreement"] or 0) > 0.99, "vLLM sees the same images"
-
-
-@pytest.mark.engines
-def test_tensorboard_is_told_each_step(bandit: Bandit) -> None:
-    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    events = reader.EventAccumulator(str(bandit.events))
-    events.Reload()
-    told = [event.value for event in events.Scalars("fundus_r1/answer")]
-    assert told == pytest.approx([row["answer"] for row in bandit.rewards])
-    assert len(events.Scalars("actor/kl_loss")) == 10
