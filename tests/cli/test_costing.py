@@ -70,4 +70,7 @@ def test_a_paper_like_run_has_dollars_where_prices_are_given(
     assert "169 k" in traces and "not known" in traces and "no price" not in traces
     assert "Tab. 2 of the paper" in text
     assert "the example of D[y,m] in Sec. 3.2.1" in text
-    assert "max_prompt_length" in text
+    assert "max_prompt_length" not in text
+    at_its_own_size = ["--set", "science.pixels.max_pixels=12845056"]
+    text = printed(capsys, "--spec", spec, *at_its_own_size, "--out", tmp_path / "out")
+    assert "science.grpo.max_prompt_length=1024: its prompts are left out of GRPO" in " ".join(text.split())

@@ -19,7 +19,7 @@ from fundus_r1.record import Record
 from fundus_r1.rows import Modality, Sample, VocabularyEntry
 from fundus_r1.spec import RunSpec
 from fundus_r1.stages.cost.rows import Quantities
-from fundus_r1.stages.cost.sizes import size_of
+from fundus_r1.stages.cost.sizes import size_of, student_size
 from fundus_r1.storage.output import StageOutput
 from fundus_r1.storage.protocol import Store
 
@@ -79,7 +79,7 @@ def quantities(spec: RunSpec, records: Mapping[str, Record], store: Store) -> tu
         asked=asked,
         asked_at_most=asked_at_most,
         questions=questions,
-        student=size_of(models.student, assumed),
+        student=student_size(models.student, spec.science.pixels, assumed),
         observer=size_of(models.observer, assumed),
         free_form=size_of(models.free_form, assumed),
         hits=frozenset(records),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from fundus_r1.models.tiny import IMAGE_SIDE, VOCABULARY
 from fundus_r1.models.weights import model_id
 from fundus_r1.spec.cost import CostAssumptions
 from fundus_r1.spec.models import FolderModel, TinyModel, VisionRef
+from fundus_r1.spec.training import Pixels
 from fundus_r1.stages.cost.rows import Size
 from fundus_r1.stages.cost.texts import FACTOR
 
@@ -44,3 +47,12 @@ def size_of(ref: VisionRef, assumed: CostAssumptions) -> Size | None:
     # A name such as 32B counts the language model; a folder below that size has no tower worth counting.
     tower = assumed.vision_parameters if total > 2 * assumed.vision_parameters else 0.0
     return Size(total, tower, assumed.least_image_tokens, assumed.most_image_tokens)
+
+
+def student_size(ref: VisionRef, pixels: Pixels, assumed: CostAssumptions) -> Size | None:
+    """The student's size; what it is shown is kept within the run's own limits of pixels."""
+    size = size_of(ref, assumed)
+    if size is None:
+        return None
+    least, most = (math.ceil(pixels.min_pixels / FACTOR**2), pixels.max_pixels // FACTOR**2)
+    return replace(size, least_image_tokens=least, most_image_tokens=most)

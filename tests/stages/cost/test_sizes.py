@@ -8,7 +8,8 @@ import pytest
 
 from fundus_r1.spec.cost import CostAssumptions
 from fundus_r1.spec.models import FolderModel, HubModel, ServedModel, TinyModel
-from fundus_r1.stages.cost.sizes import parameters_in, size_of
+from fundus_r1.spec.training import Pixels
+from fundus_r1.stages.cost.sizes import parameters_in, size_of, student_size
 
 
 @pytest.mark.parametrize(
@@ -47,3 +48,13 @@ def test_a_tiny_model_grows_with_its_width() -> None:
     small, wide = (size_of(TinyModel(hidden=hidden), CostAssumptions()) for hidden in (128, 256))
     assert small is not None and wide is not None
     assert 2 < wide.parameters / small.parameters < 4
+
+
+def test_the_student_sees_images_within_the_runs_limits_of_pixels() -> None:
+    """By default a large photo fits into a prompt of GRPO, which it would not at its own size."""
+    student = HubModel(name="Qwen/Qwen2.5-VL-3B-Instruct")
+    size = student_size(student, Pixels(), CostAssumptions())
+    assert size is not None
+    assert (size.least_image_tokens, size.most_image_tokens) == (4, 752)
+    assert size.parameters == 3e9
+    assert student_size(ServedModel(name="qwen3-vl-plus"), Pixels(), CostAssumptions()) is None
