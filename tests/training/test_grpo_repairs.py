@@ -46,6 +46,7 @@ def test_without_the_repair_equal_lengths_fail() -> None:
 
 PLATFORM = """
 import torch
+torch.set_default_dtype(torch.float64)
 convolve = torch.nn.Conv3d(3, 8, (2, 14, 14), stride=(2, 14, 14))
 images = torch.randn(5, 3, 2, 14, 14, requires_grad=True)
 whole = torch.randn(1, 3, 4, 28, 28)
