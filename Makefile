@@ -6,11 +6,12 @@ VENV := .venv/bin
 SPEC ?= pipelines/specs/tiny.yaml
 OUT ?= out/demo
 DATA ?=
+GOLDEN = $(shell grep -rl golden tests --include='test_*.py')
 
-.PHONY: help setup demo test lint golden lock clean
+.PHONY: help setup demo test test-long lint golden golden-check lock clean
 
 help: ## Lists the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: ## Makes the environment in .venv; does nothing where it is ready
 	@bash images/local/setup.sh
@@ -18,8 +19,11 @@ setup: ## Makes the environment in .venv; does nothing where it is ready
 demo: setup ## Runs the whole pipeline here; DATA=folder adds your own data, OUT=folder moves the outputs
 	@$(VENV)/fundus-r1 run --spec $(SPEC) $(if $(DATA),--data "$(DATA)") --out "$(OUT)"
 
-test: setup lint ## Runs all tests
-	@$(VENV)/python -m pytest
+test: setup lint ## Runs the tests, three at a time; many of them wait for processes and clocks
+	@OMP_NUM_THREADS=1 $(VENV)/python -m pytest -m "not long" -n 3 --no-loadscope-reorder
+
+test-long: setup ## Runs the tests that kill trainings and whole runs again and again
+	@$(VENV)/python -m pytest -m long
 
 lint: setup ## Checks style, types and the layer rule
 	@$(VENV)/ruff check .
@@ -28,7 +32,10 @@ lint: setup ## Checks style, types and the layer rule
 	@$(VENV)/lint-imports --no-logo
 
 golden: setup ## Renews the golden files after a change that is meant; look at the difference
-	@$(VENV)/python -m pytest tests -k golden --golden
+	@$(VENV)/python -m pytest $(GOLDEN) -k golden --golden
+
+golden-check: setup ## Fails where a golden file is not what the code makes now, such as a compiled pipeline
+	@$(VENV)/python -m pytest $(GOLDEN) -k golden
 
 lock: setup ## Renews the lock from images/local/requirements.in (needs uv on the PATH)
 	@bash images/local/lock.sh

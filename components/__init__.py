@@ -5,5 +5,5 @@ A component gets its slice of the science and the placement as JSON text, and ha
 as a Kubeflow artifact, and Kubeflow's own cache is off: each step asks our store.
 """
 
-IMAGE = "fundus-r1:0.1.0"
-"""The image of all steps unless the pipeline is compiled with another; see images/README.md."""
+IMAGE = "fundus-r1"
+"""Stands for the image of a step until a pipeline gives it one of images/images.lock."""

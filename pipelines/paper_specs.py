@@ -23,6 +23,7 @@ from pydantic import BaseModel
 from fundus_r1.benchmarks.paper_tables import TABLE_5, TABLE_7
 from fundus_r1.spec import SETUPS, Assumed, Placement, RunSpec, Science, assumed_values
 from fundus_r1.spec.base import UNPINNED
+from fundus_r1.spec.cluster import ChildJob, Cluster, PodResources
 from fundus_r1.spec.models import Chat, HubModel, Models, ServedModel
 from fundus_r1.spec.placement import Engine, GrpoPlace, SftPlace, Workers
 from fundus_r1.spec.science import Benchmark, Dataset, Index, KnowledgeScience, QualityScience
@@ -51,17 +52,26 @@ MANIFESTS: dict[Dataset | Benchmark, str] = dict.fromkeys(
 )
 """Dataset of Tab. 2 or benchmark of Tab. 4 -> its manifest."""
 
+_NODE = PodResources(cpu="64", memory="768Gi", shared_memory="64Gi", scratch="500Gi")
+"""Of a pod that has all eight GPUs of a machine to itself."""
 PLACEMENT = Placement(
     findings=Workers(workers=4),
     engine=Engine(dtype="bfloat16", tensor_parallel=2),
     sft=SftPlace(launcher="torchrun", processes=8, deepspeed="zero2", micro_batch_size=2),
     grpo=GrpoPlace(device="cuda", processes=8),
+    cluster=Cluster(
+        findings=PodResources(cpu="16", memory="128Gi"),
+        sft=ChildJob(resources=_NODE),
+        grpo=ChildJob(resources=_NODE),
+    ),
 )
 """Eight GPUs of 80 GB, as in Sec. 4.1."""
 PLACEMENT_WORDS = """\
 Where and how big: changes no result. Eight GPUs of 80 GB, as the paper had for training (Sec. 4.1); for
-extraction and evaluation two of them share a model, so that the observer of 32B fits. Still to be named,
-here or in a file for --placement: the store, the data folders, and who answers as writer and judge.
+extraction and evaluation two of them share a model, so that the observer of 32B fits. On a cluster stages 7
+and 8 are jobs of their own; on one machine say --set placement.cluster=null. Still to be named, here, in a
+file for --placement or as parameters of the pipeline: the store, the data, and who answers as writer and
+judge.
   store: {endpoint: https://s3.example.org, bucket: fundus-r1}
   data: [/data/fundus]
   endpoints:
@@ -69,11 +79,12 @@ here or in a file for --placement: the store, the data folders, and who answers 
     judge: {url: https://llm.example.org/v1, api_key_env: WRITER_KEY, concurrency: 128}
     free_form: {url: https://llm.example.org/v1, api_key_env: WRITER_KEY}
   retrieval: {contact: you@example.org}"""
-EVALUATION_PLACEMENT = Placement(engine=Engine(dtype="bfloat16"))
+EVALUATION_PLACEMENT = Placement(engine=Engine(dtype="bfloat16"), cluster=Cluster())
 """One GPU; the paper inferred on an RTX 3090 (Sec. 4.1)."""
 EVALUATION_WORDS = """\
-Where and how big: changes no result. One GPU with room for the model. Still to be named, here or in a file
-for --placement: the store, and the folders that hold the benchmarks.
+Where and how big: changes no result. One GPU with room for the model; on a machine without a cluster say
+--set placement.cluster=null. Still to be named, here, in a file for --placement or as parameters of the
+pipeline: the store, and the folders that hold the benchmarks.
   store: {endpoint: https://s3.example.org, bucket: fundus-r1}
   data: [/data/benchmarks]"""
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
 from fundus_r1.storage.folder import FolderStore
+from fundus_r1.storage.s3 import Credentials, S3Store
+from fundus_r1.storage.server import LocalS3
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -36,8 +39,39 @@ def paper() -> str:
     return file.read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="session")
+def crds() -> Any:
+    """The operators' definitions of the kinds that we make, a `Crds`; they are no part of the project."""
+    from crd_schema import Crds
+
+    folder = Path(os.environ.get("FUNDUS_R1_CRDS", ROOT.parent / "shared" / "crds"))
+    if not folder.is_dir():
+        pytest.skip(f"needs the operators' CustomResourceDefinitions at {folder} (set FUNDUS_R1_CRDS)")
+    return Crds(folder)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden", action="store_true", help="renew the golden files")
+
+
+PIPELINE = ("tests/e2e/", "tests/stages/test_grpo")
+"""Where the tests are that run the whole pipeline, which they share, or verl, of which only one runs at a
+time. They are the last to end, so they are the first to begin."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(PIPELINE))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``-n``, a module's tests run in one process, since they share what is dear to make."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByModule(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return "pipeline" if nodeid.startswith(PIPELINE) else nodeid.partition("::")[0]
+
+    return ByModule(config, log)
 
 
 @pytest.fixture
@@ -57,3 +91,21 @@ def golden_bytes(request: pytest.FixtureRequest) -> Callable[[Path, bytes], None
 @pytest.fixture
 def store(tmp_path: Path) -> FolderStore:
     return FolderStore(tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
+    """One S3 server for all tests that ask for one."""
+    with LocalS3(tmp_path_factory.mktemp("s3")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def open_s3(s3_server: LocalS3) -> Callable[[str], S3Store]:
+    """Opens the server's bucket at a prefix."""
+
+    def open_at(prefix: str) -> S3Store:
+        keys = Credentials(s3_server.access_key, s3_server.secret_key)
+        return S3Store(s3_server.endpoint, "fundus-r1", keys, prefix=prefix)
+
+    return open_at

@@ -16,6 +16,7 @@ def evaluate(
     grpo: dsl.Input[dsl.Artifact],
     record: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
+    masks: dsl.Output[dsl.ClassificationMetrics],
 ) -> None:
     """Scores the student before and after training on the benchmarks, and the findings against masks
     (paper, Sec. 4).
@@ -30,11 +31,15 @@ def evaluate(
         grpo: record of the stage grpo.
         record: where the output lies, and what made it.
         metrics: the record's figures, for the comparison of runs.
+        masks: the observer's findings against the masks, where images have masks.
     """
     from fundus_r1.stages.launch import launch
+    from fundus_r1.stages.summary import confusion
     from fundus_r1.stages.summary import metrics as figures
 
     before = [index.path, findings.path, traces.path, sft.path, grpo.path]
     done = launch("evaluate", science, placement, before, record.path)
     for name, value in figures(done).items():
         metrics.log_metric(name, value)
+    if matrix := confusion(done):
+        masks.log_confusion_matrix(*matrix)

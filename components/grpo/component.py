@@ -13,6 +13,7 @@ def grpo(
     sft: dsl.Input[dsl.Artifact],
     record: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.Markdown],
 ) -> None:
     """Trains the student further by GRPO with the process reward (paper, Sec. 3.3).
 
@@ -23,10 +24,14 @@ def grpo(
         sft: record of the stage sft.
         record: where the output lies, and what made it.
         metrics: the record's figures, for the comparison of runs.
+        summary: the record for people; where a job on the cluster failed, why.
     """
     from fundus_r1.stages.launch import launch
+    from fundus_r1.stages.summary import markdown
     from fundus_r1.stages.summary import metrics as figures
 
-    done = launch("grpo", science, placement, [trainset.path, sft.path], record.path)
+    done = launch("grpo", science, placement, [trainset.path, sft.path], record.path, summary.path)
     for name, value in figures(done).items():
         metrics.log_metric(name, value)
+    with open(summary.path, "w", encoding="utf-8") as file:
+        file.write(markdown(done))

@@ -12,6 +12,7 @@ def sft(
     trainset: dsl.Input[dsl.Artifact],
     record: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.Markdown],
 ) -> None:
     """Fine-tunes the student on the conversations (paper, Sec. 3.4, 4.1).
 
@@ -21,10 +22,14 @@ def sft(
         trainset: record of the stage trainset.
         record: where the output lies, and what made it.
         metrics: the record's figures, for the comparison of runs.
+        summary: the record for people; where a job on the cluster failed, why.
     """
     from fundus_r1.stages.launch import launch
+    from fundus_r1.stages.summary import markdown
     from fundus_r1.stages.summary import metrics as figures
 
-    done = launch("sft", science, placement, [trainset.path], record.path)
+    done = launch("sft", science, placement, [trainset.path], record.path, summary.path)
     for name, value in figures(done).items():
         metrics.log_metric(name, value)
+    with open(summary.path, "w", encoding="utf-8") as file:
+        file.write(markdown(done))

@@ -5,16 +5,29 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from fundus_r1.cli import alone, comparing, looking, pinning, reading, running, submitting, vocabulary
+from fundus_r1.cli import (
+    alone,
+    cluster,
+    comparing,
+    looking,
+    mirroring,
+    pinning,
+    reading,
+    running,
+    submitting,
+    vocabulary,
+)
 from fundus_r1.cli.app import Debug, app
 from fundus_r1.errors import FundusError
 
 __all__ = [
     "alone",
     "app",
+    "cluster",
     "comparing",
     "looking",
     "main",
+    "mirroring",
     "pinning",
     "reading",
     "running",

@@ -1,4 +1,4 @@
-"""The verb that compares two runs."""
+"""Verbs that compare runs: field by field, and by what they scored."""
 
 from __future__ import annotations
 
@@ -21,34 +21,27 @@ if TYPE_CHECKING:
     from fundus_r1.spec import RunSpec
     from fundus_r1.spec.difference import Difference
     from fundus_r1.stages.compare import Comparison
+    from fundus_r1.stages.compare_runs import Row
 
 SideArgument = Annotated[
-    Path, typer.Argument(help="A spec, the folder of a run, or the record.json of a stage's output.")
+    str, typer.Argument(help="A spec, the folder of a run, or the record of a run or of a stage's output.")
 ]
 
 
-def _side(path: Path, overrides: Sequence[str]) -> RunSpec | Record:
-    from pydantic import ValidationError
-
+def _side(place: str, overrides: Sequence[str]) -> RunSpec | Record:
     from fundus_r1.errors import SpecError
+    from fundus_r1.local.found_runs import read_record
     from fundus_r1.local.run import SPEC
-    from fundus_r1.record import Record
     from fundus_r1.spec import load_spec
+    from fundus_r1.stages.runs import RunRecord
 
+    path = Path(place)
     if path.suffix != ".json":
         return load_spec(path / SPEC if path.is_dir() else path, overrides)
     if overrides:
-        raise SpecError("--set changes a spec, and a record is none", where=str(path))
-    try:
-        return Record.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise SpecError(f"The record cannot be read: {error.strerror}", where=str(path)) from error
-    except ValidationError as error:
-        raise SpecError(
-            f"The file is no record: {error.errors()[0]['msg']}",
-            where=str(path),
-            hint="a stage's output has one: <stage>/<fingerprint>/record.json in the store",
-        ) from error
+        raise SpecError("--set changes a spec, and a record is none", where=place)
+    found = read_record(place)
+    return found.spec if isinstance(found, RunRecord) else found
 
 
 def _shown(value: Any) -> str:
@@ -120,3 +113,76 @@ def diff(
         _show(found, Console(width=None if sys.stdout.isatty() else 160, highlight=False))
     if found:
         raise typer.Exit(1)
+
+
+HEADS = ("run", "what it trains", "FunBench F1", "Omni-Fundus acc.", "GMAI-Fundus acc.", "average")
+_FIELDS_SHOWN = 6
+
+
+@app.command()
+def compare(
+    records: Annotated[
+        list[str],
+        typer.Argument(
+            help="Records of runs or of their evaluations, by path or s3:// address; folders of local runs."
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="A table in Markdown.")] = False,
+) -> None:
+    """Makes Tab. 5 of any runs: their scores in percent, beside the paper's where it has such a run."""
+    from fundus_r1.local.found_runs import find_run
+    from fundus_r1.stages.compare_runs import rows, unlike
+
+    runs = [find_run(place) for place in records]
+    table, others = rows(runs), unlike(runs)
+    if as_json:
+        told = {"runs": [row.as_json() for row in table], "unlike": others}
+        print(json.dumps(told, ensure_ascii=False, indent=1))
+        return
+    lines = [line for row in table for line in _lines(row)]
+    notes = [_unlike(label, fields, runs[0].label) for label, fields in others.items()]
+    if markdown:
+        for cells in (HEADS, ("---",) * len(HEADS), *lines):
+            print("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        for note in notes:
+            print(f"\n{note}")
+        return
+    shown = Table(box=None, pad_edge=False)
+    for head in HEADS:
+        shown.add_column(head, overflow="fold")
+    for cells in lines:
+        shown.add_row(*map(escape, cells), style="dim" if cells[1] == "the paper" else None)
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    console.print(shown)
+    for note in notes:
+        console.print(escape(note))
+
+
+def _lines(row: Row) -> list[tuple[str, ...]]:
+    """A run's line, and the paper's below it where it has one."""
+    name = f"{row.setup or '?'}: {row.label}"
+    if row.missing:
+        return [(name, f"{row.trains}; no result: {row.missing}", "-", "-", "-", "-")]
+    figures = [
+        "-" if figure is None else f"{_figure(figure.value)} (n={figure.questions})" for figure in row.figures
+    ]
+    lines = [(name, f"{row.trains}; {row.model}, {row.source}", *figures, _figure(row.average))]
+    if row.paper:
+        beside = [*map(_figure, row.paper.values), _figure(row.paper.average)]
+        lines.append((f"   {row.paper.name} (Tab. {row.paper.table})", "the paper", *beside))
+    return lines
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _unlike(label: str, fields: list[str], first: str) -> str:
+    told = ", ".join(fields[:_FIELDS_SHOWN])
+    more = len(fields) - _FIELDS_SHOWN
+    return (
+        f"Not like {first}, beside the setup: {label} in {told}"
+        + (f" and {more} more fields" if more > 0 else "")
+        + " (fundus-r1 diff shows the values)."
+    )

@@ -36,15 +36,17 @@ def pin(
     Commits are asked of the hub (HF_ENDPOINT, HF_TOKEN), manifests computed from the data folders, the
     snapshot taken from the store. What cannot be had stays unpinned, and the exit code is then 3.
     """
-    from fundus_r1.datasets.folders import data_folder
+    from fundus_r1.datasets.bucket import data_cache, data_folder
     from fundus_r1.fingerprint import SHORT
     from fundus_r1.local.run import open_place, with_data
     from fundus_r1.spec import load_spec
     from fundus_r1.stages.pinning import look_up, written
+    from fundus_r1.stages.resolve import places_store
     from fundus_r1.storage import open_store
 
     wanted = with_data(load_spec(spec, placement=placement), data or [])
-    folders = [data_folder(entry) for entry in wanted.placement.data]
+    cache, places = data_cache(wanted.placement), places_store(wanted)
+    folders = [data_folder(entry, cache, places) for entry in wanted.placement.data]
     place = open_place(wanted, run.resolve()) if run is not None else nullcontext(wanted)
     with place as placed:
         store = placed.placement.store

@@ -16,6 +16,7 @@ from fundus_r1.cli.options import (
     DataOption,
     OfflineOption,
     OutOption,
+    PlacementOption,
     SetOption,
     SpecOption,
     read_spec,
@@ -29,13 +30,15 @@ def run(
     data: DataOption = None,
     out: OutOption = DEFAULT_OUT,
     offline: OfflineOption = False,
+    placement: PlacementOption = None,
 ) -> None:
     """Runs the whole pipeline on this machine; the same command again goes on from what was done."""
     from fundus_r1.local.run import run_here
     from fundus_r1.stages import STAGES
 
     console = Console()
-    ended = run_here(read_spec(spec, overrides, data, offline=offline), out, console)
+    wanted = read_spec(spec, overrides, data, offline=offline, placement=placement)
+    ended = run_here(wanted, out, console)
     console.print(f"{len(ended.hits)} of {len(STAGES)} stages were in the store.", highlight=False)
     console.print(f"The report is {ended.report}", highlight=False, soft_wrap=True)
 
@@ -49,12 +52,28 @@ def plan(
     cost: Annotated[
         bool, typer.Option("--cost", help="Estimate requests, tokens, GPU-hours, bytes and dollars instead.")
     ] = False,
+    manifests: Annotated[
+        Path | None,
+        typer.Option(
+            "--manifests", help="Write all that would be applied to a cluster into this folder instead."
+        ),
+    ] = None,
+    placement: PlacementOption = None,
 ) -> None:
     """Lists the ten stages with their fingerprints: which are in the store, which would run, why."""
     from fundus_r1.local.run import plan_here
 
-    wanted = read_spec(spec, overrides, data)
+    wanted = read_spec(spec, overrides, data, placement=placement)
     console = Console(width=None if sys.stdout.isatty() else 160)
+    if manifests is not None:
+        from fundus_r1.local.manifests import write_manifests
+
+        written = write_manifests(wanted, manifests)
+        for name, what in written.files.items():
+            console.print(f"{manifests / name}: {what}", highlight=False, soft_wrap=True)
+        for line in written.open:
+            console.print(f"still to be named: {line}", highlight=False, markup=False, soft_wrap=True)
+        return
     if cost:
         from fundus_r1.cli.costing import show
         from fundus_r1.local.costs import cost_here
@@ -87,7 +106,13 @@ def compile_(
 @app.command()
 def stage(
     name: Annotated[str, typer.Argument(help="index, knowledge, findings, traces, ... report")],
-    spec: SpecOption,
+    spec: Annotated[
+        str,
+        typer.Option(
+            "--spec",
+            help="YAML of the run, or JSON of one stage's job: a file, or s3://bucket/key in the store.",
+        ),
+    ],
     inputs: Annotated[
         list[Path] | None,
         typer.Option("--inputs", help="record.json of a stage before it; only beside a slice."),
@@ -105,15 +130,19 @@ def stage(
     """
     from fundus_r1.local.run import open_place, prepare_folder
     from fundus_r1.record import Record
+    from fundus_r1.spec.places import S3, scheme_of
+    from fundus_r1.stages.address import read_address
     from fundus_r1.stages.job import job_of, load_job
     from fundus_r1.stages.launch import run_stage
     from fundus_r1.stages.resolve import resolve
 
-    if spec.suffix == ".json":
-        job = load_job(spec, name, [Record.model_validate_json(path.read_bytes()) for path in inputs or []])
-        run_stage(job, phase=phase, worker=worker)
+    path = Path(spec)
+    if path.suffix == ".json":
+        text = read_address(spec) if scheme_of(spec) == S3 else path.read_bytes()
+        records = [Record.model_validate_json(record.read_bytes()) for record in inputs or []]
+        run_stage(load_job(text.decode(), spec, name, records), phase=phase, worker=worker)
         return
-    run = resolve(read_spec(spec, overrides, data, offline=offline))
+    run = resolve(read_spec(path, overrides, data, offline=offline))
     if not run.placement.store.is_placed:
         prepare_folder(out, min_free_gib=0)
     with open_place(run, out.resolve()) as placed:

@@ -9,7 +9,7 @@ files) does not count.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -32,11 +32,11 @@ class Contents:
     """
 
     def __init__(self, roots: Sequence[Path]):
-        self._roots = [(root, _contents(root)) for root in roots]
+        self._roots = [(root, file_contents(root)) for root in roots]
 
     def digest(self) -> str:
         """SHA-256 over all of it, 64 hexadecimal digits."""
-        return fingerprint(sorted(fingerprint(contents) for _, contents in self._roots))
+        return digest_of(contents for _, contents in self._roots)
 
     def manifest(self, dataset: str) -> str | None:
         """SHA-256 over the files of one dataset, 64 hexadecimal digits; None if it is not there.
@@ -72,7 +72,17 @@ def data_digest(roots: Sequence[Path]) -> str:
     return Contents(roots).digest()
 
 
-def _contents(root: Path) -> dict[str, str]:
+def digest_of(contents: Iterable[Mapping[str, str]]) -> str:
+    """SHA-256 over data of which the contents (path -> SHA-256) are known, 64 hexadecimal digits."""
+    return fingerprint(sorted(fingerprint(dict(files)) for files in contents))
+
+
+def file_contents(root: Path) -> dict[str, str]:
+    """Path below a data folder -> SHA-256, of all its files.
+
+    Raises:
+        DataError: the folder is missing or a file cannot be read.
+    """
     files = [folder / name for folder, _, names in walk(demand_folder(root)) for name in names]
     names = [below(root, file) for file in files]
     with ThreadPoolExecutor(THREADS) as pool:

@@ -20,22 +20,6 @@ DEPTH = 6
 _LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx", "__pycache__"})
 
 
-def data_folder(entry: str) -> Path:
-    """The local folder that an entry of ``placement.data`` names.
-
-    Raises:
-        DataError: it names another place, does not exist, or is no folder.
-    """
-    scheme, found, rest = entry.partition("://")
-    if found and scheme != "file":
-        raise DataError(
-            f"Data folders on {scheme}:// cannot be read",
-            where=entry,
-            hint="copy or mount the data into a local folder, and name that in placement.data",
-        )
-    return demand_folder(Path(rest if found else entry))
-
-
 def demand_folder(root: Path) -> Path:
     """The folder itself.
 

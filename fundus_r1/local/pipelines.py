@@ -1,4 +1,4 @@
-"""Finds, compiles, runs and submits pipelines, without knowing them: they register an entry point.
+"""Finds, compiles and runs pipelines, without knowing them: they register an entry point.
 
 Run as a module, this is the child of `local.run` in which ``kfp.local`` works:
 ``python -m fundus_r1.local.pipelines SPEC PIPELINE_YAML ROOT``.
@@ -7,18 +7,19 @@ Run as a module, this is the child of `local.run` in which ``kfp.local`` works:
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import sys
-import tempfile
+import warnings
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import yaml
+from pydantic import ValidationError
+
 from fundus_r1 import processes
-from fundus_r1.errors import ClusterError, FundusError, SpecError, StageError
+from fundus_r1.errors import FundusError, SpecError, StageError
 from fundus_r1.spec import RunSpec, load_spec
-from fundus_r1.spec.pins import unpinned
+from fundus_r1.stages.runs import PinnedRun
 
 GROUP = "fundus_r1.pipelines"
 PIPELINE = "fundus-r1"
@@ -46,6 +47,26 @@ def compile_pipeline(spec: RunSpec, target: Path) -> None:
     compiler.Compiler().compile(_build(spec), str(target))
 
 
+def held_by(package: Path) -> PinnedRun:
+    """What a compiled pipeline holds of its run.
+
+    Raises:
+        SpecError: the file is no compiled pipeline of ours.
+    """
+    try:
+        ir = next(iter(yaml.safe_load_all(package.read_text(encoding="utf-8"))))
+        told = ir["root"]["dag"]["tasks"]["finish"]["inputs"]["parameters"]["run"]
+        return PinnedRun.model_validate_json(told["runtimeValue"]["constant"])
+    except OSError as error:
+        raise SpecError(f"The pipeline cannot be read: {error.strerror}", where=str(package)) from error
+    except (yaml.YAMLError, LookupError, TypeError, ValidationError) as error:
+        raise SpecError(
+            "The file is no compiled pipeline of this program",
+            where=str(package),
+            hint="write it with fundus-r1 compile, in the installed version",
+        ) from error
+
+
 def run_pipeline(spec: RunSpec, root: Path) -> None:
     """Runs the pipeline of a resolved spec with ``kfp.local``, steps as processes.
 
@@ -54,85 +75,10 @@ def run_pipeline(spec: RunSpec, root: Path) -> None:
     """
     from kfp import local
 
+    # It says of each step that its size and its name have no effect here.
+    warnings.filterwarnings("ignore", message=".*no effect in the current local runner.*")
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root), raise_on_error=True)
     _build(spec)()
-
-
-def submit_pipeline(
-    spec: RunSpec, host: str, *, experiment: str, namespace: str | None = None, token_env: str | None = None
-) -> str:
-    """Starts a run of a resolved spec on a Kubeflow Pipelines server; returns the link to it.
-
-    Args:
-        spec: the run; its name says so if something in it is not pinned.
-        host: address of the server.
-        experiment: group of runs on the server; made if it is not there.
-        namespace: of a server that several share.
-        token_env: name of the environment variable that holds the server's token.
-
-    Raises:
-        SpecError: the placement names no store that a cluster could reach, or no data; or the token is
-            not there.
-        ClusterError: the server refused, or could not be reached.
-    """
-    import kfp_server_api
-    import urllib3
-    from kfp.client import Client
-
-    if not spec.placement.store.is_placed or spec.placement.store.kind == "folder":
-        raise SpecError(
-            "The run has no store that the cluster's pods could reach",
-            where="placement.store",
-            hint="name an S3 endpoint and bucket, for example in a file that you give with --placement",
-        )
-    index = spec.science.index
-    if index.synthetic is None and index.data_digest is None:
-        raise SpecError(
-            "The run does not know its data: no folder with datasets or benchmarks is named",
-            where="placement.data",
-            hint="name the folders (--data FOLDER), which the cluster's pods must have under the same paths",
-        )
-    name = f"{spec.name} (unpinned)" if unpinned(spec.science) else spec.name
-    with tempfile.TemporaryDirectory(prefix="fr1-submit-") as folder, redirect_stdout(sys.stderr):
-        package = Path(folder, "pipeline.yaml")
-        compile_pipeline(spec, package)
-        try:
-            client = Client(host=host, existing_token=_token(token_env), namespace=namespace or "kubeflow")
-            started = client.create_run_from_pipeline_package(
-                str(package), run_name=name, experiment_name=experiment, namespace=namespace
-            )
-        except (kfp_server_api.ApiException, ValueError) as error:
-            raise ClusterError(
-                f"Kubeflow Pipelines refused the run: {_reason(error)}",
-                where=host,
-                hint="look at the server's version (2.0 or later), your rights and the namespace",
-            ) from error
-        except (urllib3.exceptions.HTTPError, TimeoutError) as error:
-            raise ClusterError(
-                f"Kubeflow Pipelines does not answer: {_reason(error)}",
-                where=host,
-                hint="correct --host, or open a way to it: kubectl port-forward svc/ml-pipeline 8888",
-                transient=True,
-            ) from error
-    return f"{host.rstrip('/')}/#/runs/details/{started.run_id}"
-
-
-def _token(variable: str | None) -> str | None:
-    if variable is None:
-        return None
-    token = os.environ.get(variable, "").strip()
-    if not token:
-        raise SpecError(
-            "The variable that should hold the server's token is empty", where=variable, hint="set it"
-        )
-    return token
-
-
-def _reason(error: Exception) -> str:
-    """The first line of a client's error; a server's own words where it has any."""
-    said = getattr(error, "body", None) or str(error)
-    text = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
-    return text.strip().splitlines()[0][:300] if text.strip() else type(error).__name__
 
 
 def main() -> int:

@@ -66,7 +66,7 @@ class Connection:
         self.breaker = Breaker(pace)
         self.answers = 0
         self.answered_at = -math.inf
-        self._key = _key(endpoint)
+        self._key = key_of(endpoint)
         self._loop = BackgroundLoop("model-endpoint")
         self._clients: deque[httpx.AsyncClient] = deque()
         self._opening = threading.Lock()
@@ -227,7 +227,12 @@ class Connection:
         return kind(self.shown(what), where=self.endpoint.url, hint=hint, transient=transient)
 
 
-def _key(endpoint: Endpoint) -> str | None:
+def key_of(endpoint: Endpoint) -> str | None:
+    """The key that is sent to an endpoint; None where it wants none.
+
+    Raises:
+        ModelError: the variable that should hold it is empty, or holds what cannot be sent.
+    """
     if endpoint.api_key_env is None:
         return None
     # A secret that was read from a file often ends with a line break.

@@ -11,7 +11,13 @@ from fundus_r1.storage.protocol import Store
 
 
 def open_vision(
-    ref: VisionRef, placement: Placement, endpoint: Endpoint | None, *, role: str, store: Store | None = None
+    ref: VisionRef,
+    placement: Placement,
+    endpoint: Endpoint | None,
+    *,
+    role: str,
+    store: Store | None = None,
+    weights: Store | None = None,
 ) -> VisionModel:
     """A vision model, ready to be asked; the weights are made or fetched if need be.
 
@@ -21,6 +27,7 @@ def open_vision(
         endpoint: where it is served; None loads it here.
         role: ``observer`` or ``free_form``, for errors and kept answers.
         store: keeps what an endpoint answers (`models.cache`); None asks it each time.
+        weights: the store that may have the weights (`models.mirror`); None asks the hub.
 
     Raises:
         ModelError: it cannot be loaded, or needs an endpoint and has none.
@@ -39,7 +46,7 @@ def open_vision(
         )
     from fundus_r1.models.vllm_engine import VllmVision
 
-    path = materialise(ref, model_cache(placement))
+    path = materialise(ref, model_cache(placement), weights)
     return VllmVision(path, placement.engine, model_name=model_id(ref))
 
 

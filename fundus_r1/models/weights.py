@@ -2,29 +2,36 @@
 
 A reference is exact or refused: a tiny model by its seed, a folder by the digest of its files,
 a published model by its commit. The engines are then given a folder, never a name, so that
-nothing is looked up while they run.
+nothing is looked up while they run. A published model comes from the run's store where that has it
+(`models.mirror`), else from the hub; a folder may be one of the store's endpoint, or of a volume
+(`spec.places`).
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import tempfile
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fundus_r1.errors import ModelError
 from fundus_r1.fingerprint import SHORT, fingerprint
 from fundus_r1.models.hub import hub_errors
+from fundus_r1.models.mirror import WANTED, demand_commit, weights_prefix
 from fundus_r1.models.tiny import build_tiny, tiny_fingerprint
 from fundus_r1.spec.models import FolderModel, HubModel, ModelRef, ServedModel, TinyModel, VisionRef
 from fundus_r1.spec.placement import Placement
+from fundus_r1.spec.places import FORMS, S3, local_folder, scheme_of
 from fundus_r1.spec.training import Pixels
+from fundus_r1.storage import open_bucket
+from fundus_r1.storage.fetch import fetch_tree, made_once
 from fundus_r1.storage.output import file_sha256
+from fundus_r1.storage.protocol import Store
+from fundus_r1.storage.trees import Manifest, manifest_of
 
-_WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.jinja", "*.model"]
 # transformers 5 writes the first; the second is the older form, and what is published.
 _PROCESSORS = ("processor_config.json", "preprocessor_config.json")
 
@@ -52,29 +59,48 @@ def folder_digest(path: Path) -> str:
         ModelError: there is no such folder, or it holds no model.
     """
     _check_layout(path)
-    files = sorted(
-        file
-        for file in path.rglob("*")
-        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
-    )
-    return fingerprint([[file.relative_to(path).as_posix(), file_sha256(file)] for file in files])
+    files = (file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    return _digest({name: file_sha256(path / name) for name in files})
 
 
-def materialise(ref: ModelRef, cache: Path) -> Path:
+def _digest(files: Mapping[str, str]) -> str:
+    names = sorted(PurePosixPath(name) for name in files)
+    shown = [str(name) for name in names if not any(part.startswith(".") for part in name.parts)]
+    return fingerprint([[name, files[name]] for name in shown])
+
+
+def place_digest(ref: FolderModel, store: Store | None = None) -> str:
+    """`folder_digest` of a model folder wherever it lies; one in a bucket is not downloaded for it.
+
+    Args:
+        ref: the model.
+        store: the run's; needed only for ``s3://``.
+
+    Raises:
+        ModelError: there is no such folder, or it holds no model.
+    """
+    if scheme_of(ref.path) == S3:
+        return _digest(_in_bucket(ref, store)[1].digests)
+    return folder_digest(_local(ref))
+
+
+def materialise(ref: ModelRef, cache: Path, store: Store | None = None) -> Path:
     """The model's folder on this machine; made or fetched if it is not there yet.
 
     Args:
         ref: which model.
-        cache: folder for tiny and published models, shared safely by several processes.
+        cache: folder for models that do not lie in one, shared safely by several processes.
+        store: the run's; a published model that is mirrored there comes from there. None asks the hub.
 
     Raises:
         ModelError: the model is not there, is another than named, or cannot be fetched.
+        StoreError: the store refused, or a file there is damaged.
     """
     if isinstance(ref, TinyModel):
         return _tiny(ref, cache)
     if isinstance(ref, FolderModel):
-        return _folder(ref)
-    return _hub(ref, cache)
+        return _folder(ref, cache, store)
+    return _hub(ref, cache, store)
 
 
 def with_pixels(folder: Path, pixels: Pixels, target: Path) -> Path:
@@ -143,8 +169,8 @@ def _tiny(ref: TinyModel, cache: Path) -> Path:
     return target
 
 
-def _folder(ref: FolderModel) -> Path:
-    path = Path(ref.path)
+def _folder(ref: FolderModel, cache: Path, store: Store | None) -> Path:
+    path = _from_bucket(ref, cache, store) if scheme_of(ref.path) == S3 else _local(ref)
     _check_layout(path)
     if ref.digest is not None:
         found = folder_digest(path)
@@ -152,10 +178,37 @@ def _folder(ref: FolderModel) -> Path:
             raise ModelError(
                 f"The model folder is another than the spec names: its digest is {found[:SHORT]}..., "
                 f"not {ref.digest[:SHORT]}...",
-                where=str(path),
+                where=ref.path,
                 hint="give the folder of the right model, or resolve the spec again for this one",
             )
     return path
+
+
+def _local(ref: FolderModel) -> Path:
+    path = local_folder(ref.path)
+    if path is None:
+        raise ModelError("No model can be read from there", where=ref.path, hint=f"name {FORMS}")
+    return path
+
+
+def _in_bucket(ref: FolderModel, store: Store | None) -> tuple[Store, Manifest]:
+    bucket = open_bucket(ref.path, store)
+    manifest = manifest_of(bucket, "")
+    if manifest is None:
+        raise ModelError(
+            "The model in the bucket is not whole: it has no manifest",
+            where=ref.path,
+            hint="bring it there with: fundus-r1 mirror --data FOLDER --to " + ref.path,
+        )
+    return bucket, manifest
+
+
+def _from_bucket(ref: FolderModel, cache: Path, store: Store | None) -> Path:
+    bucket, manifest = _in_bucket(ref, store)
+    name = PurePosixPath(ref.path).name
+    return made_once(
+        cache / f"{name}-{manifest.key[:SHORT]}", lambda folder: fetch_tree(bucket, "", manifest, folder)
+    )
 
 
 def _check_layout(path: Path) -> None:
@@ -181,31 +234,25 @@ def _check_layout(path: Path) -> None:
         )
 
 
-def _hub(ref: HubModel, cache: Path) -> Path:
-    if not ref.is_pinned:
-        raise ModelError(
-            f"The revision of {ref.name} is {ref.revision!r}, which is no commit: "
-            "the model could change under the run",
-            where=ref.name,
-            hint="set its revision to the 40 hexadecimal digits shown at "
-            f"https://huggingface.co/{ref.name}/commits, or have it looked up: fundus-r1 pin",
-        )
-    target = cache / f"{ref.name.replace('/', '--')}-{ref.revision[:SHORT]}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / f".{target.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not target.is_dir():
-            # A download that was cut short is taken up again; only a whole one gets the name.
-            partial = target.with_name(f".{target.name}.partial")
-            _download(ref, partial)
-            _check_layout(partial)
-            partial.rename(target)
-    return target
+def _hub(ref: HubModel, cache: Path, store: Store | None) -> Path:
+    demand_commit(ref)
+
+    def fill(folder: Path) -> None:
+        # A download that was cut short is taken up again; only a whole one gets the name.
+        manifest = None if store is None else manifest_of(store, weights_prefix(ref))
+        if store is not None and manifest is not None:
+            fetch_tree(store, weights_prefix(ref), manifest, folder)
+        else:
+            _download(ref, folder)
+        _check_layout(folder)
+
+    return made_once(cache / f"{ref.name.replace('/', '--')}-{ref.revision[:SHORT]}", fill)
 
 
 def _download(ref: HubModel, folder: Path) -> None:
     from huggingface_hub import snapshot_download
 
-    hint = "connect this machine to the hub, or name a folder that has the model (kind: folder)"
+    hint = "connect this machine to the hub, mirror the model (fundus-r1 mirror), or name a folder that has "
+    hint += "it (kind: folder)"
     with hub_errors(ref, f"{ref.name} could not be downloaded", hint):
-        snapshot_download(ref.name, revision=ref.revision, local_dir=folder, allow_patterns=_WANTED)
+        snapshot_download(ref.name, revision=ref.revision, local_dir=folder, allow_patterns=WANTED)

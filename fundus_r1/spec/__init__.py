@@ -28,7 +28,10 @@ __all__ = [
     "Spec",
     "assumed_values",
     "dump_spec",
+    "explain",
+    "joined",
     "load_spec",
+    "with_placement",
 ]
 
 
@@ -62,7 +65,8 @@ def _fields_at(model: type[BaseModel], path: Sequence[Any]) -> list[str]:
     return sorted({name for m in models for name in m.model_fields})
 
 
-def _explain(error: ValidationError, model: type[BaseModel], where: str) -> SpecError:
+def explain(error: ValidationError, model: type[BaseModel], where: str) -> SpecError:
+    """What is wrong with a part of a spec, field by field, with the nearest known names."""
     lines = []
     for item in error.errors():
         path = ".".join(str(step) for step in item["loc"])
@@ -111,10 +115,10 @@ def _read(path: Path, what: str, hint: str) -> dict[str, Any]:
     return tree
 
 
-def _joined(old: Any, new: Any) -> Any:
+def joined(old: Any, new: Any) -> Any:
     """Mappings joined key by key; of other values the new one."""
     if isinstance(old, dict) and isinstance(new, dict):
-        return {**old, **{key: _joined(old.get(key), value) for key, value in new.items()}}
+        return {**old, **{key: joined(old.get(key), value) for key, value in new.items()}}
     return new
 
 
@@ -134,15 +138,32 @@ def load_spec(path: Path | str, overrides: Sequence[str] = (), placement: Path |
     tree = _read(path, "The spec", hint)
     where = str(path)
     if placement is not None:
-        place = _read(placement, "The placement", "write the fields that stand below placement: in a spec")
-        tree = _joined(tree, {"placement": place})
+        tree = joined(tree, _read_placement(placement))
         where = f"{path} with {placement}"
     for text in overrides:
         _override(tree, text)
+    return _checked(tree, where)
+
+
+def with_placement(spec: RunSpec, path: Path) -> RunSpec:
+    """The spec with the fields of a placement file, which win over its own.
+
+    Raises:
+        SpecError: the file cannot be read, or a field is unknown or wrong.
+    """
+    return _checked(joined(spec.model_dump(mode="json"), _read_placement(path)), str(path))
+
+
+def _read_placement(path: Path) -> dict[str, Any]:
+    hint = "write the fields that stand below placement: in a spec"
+    return {"placement": _read(path, "The placement", hint)}
+
+
+def _checked(tree: dict[str, Any], where: str) -> RunSpec:
     try:
         return RunSpec.model_validate(tree)
     except ValidationError as error:
-        raise _explain(error, RunSpec, where) from error
+        raise explain(error, RunSpec, where) from error
 
 
 def dump_spec(spec: RunSpec) -> str:

@@ -15,7 +15,7 @@ from fundus_r1.spec.models import HubModel, VisionRef
 from fundus_r1.spec.placement import Placement
 from fundus_r1.spec.science import Science
 
-Kind = Literal["model", "pages", "data", "prompt"]
+Kind = Literal["model", "pages", "data", "prompt", "image"]
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,22 @@ def unpinned(science: Science) -> list[Pin]:
 
 def unpinned_weights(science: Science, placement: Placement) -> list[Pin]:
     """The open pins of models that the run would load itself, instead of asking an endpoint."""
+    loaded = {f"science.{role}.revision" for role in hub_weights(science, placement)}
+    return [pin for pin in _models(science) if pin.path in loaded]
+
+
+def hub_weights(science: Science, placement: Placement) -> dict[str, HubModel]:
+    """The published models that a run would load itself: field below ``science`` -> model."""
     answered = {
-        f"science.models.{role}.revision"
+        f"models.{role}"
         for role in ("observer", "free_form")
         if getattr(placement.endpoints, role) is not None
     }
-    return [pin for pin in _models(science) if pin.path not in answered]
+    return {
+        role: ref
+        for role, ref in _roles(science).items()
+        if isinstance(ref, HubModel) and role not in answered
+    }
 
 
 def _covered(science: Science) -> bool:
@@ -51,7 +61,8 @@ def _covered(science: Science) -> bool:
     return bool(science.knowledge.datasets or science.index.datasets)
 
 
-def _models(science: Science) -> list[Pin]:
+def _roles(science: Science) -> dict[str, VisionRef | None]:
+    """The models that a run uses."""
     roles: dict[str, VisionRef | None] = {"models.student": science.models.student}
     if science.index.datasets:
         roles["models.observer"] = science.models.observer
@@ -59,6 +70,10 @@ def _models(science: Science) -> list[Pin]:
             roles["models.free_form"] = science.models.free_form
     if _covered(science):
         roles["knowledge.embedder"] = science.knowledge.embedder
+    return roles
+
+
+def _models(science: Science) -> list[Pin]:
     return [
         Pin(
             path=f"science.{role}.revision",
@@ -67,7 +82,7 @@ def _models(science: Science) -> list[Pin]:
             hint=f"fundus-r1 pin looks it up; or copy its 40 digits from "
             f"https://huggingface.co/{ref.name}/commits",
         )
-        for role, ref in roles.items()
+        for role, ref in _roles(science).items()
         if isinstance(ref, HubModel) and not ref.is_pinned
     ]
 

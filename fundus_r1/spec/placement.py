@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from fundus_r1.spec.base import Spec
+from fundus_r1.spec.cluster import Cluster
 from fundus_r1.spec.cost import CostAssumptions
 
 
@@ -139,8 +140,10 @@ class SftPlace(Spec):
     launcher: Literal["torchrun", "ray", "process"] = "torchrun"
     """``torchrun`` starts the processes, by the standard environment of a PyTorchJob or TrainJob where
     there is one; ``ray`` has Ray Train start them; ``process`` is one process without either."""
+    nodes: int = Field(default=1, ge=1)
+    """Machines, where the stage runs as a job on a cluster."""
     processes: int = Field(default=8, ge=1)
-    """Processes on each machine."""
+    """Processes on each machine; on a cluster as many GPUs."""
     deepspeed: Literal["none", "zero2", "zero3"] = "none"
     """``none`` keeps everything in every process (DDP); ``zero2`` shares out gradients and the optimiser's
     state, ``zero3`` the weights too."""
@@ -163,8 +166,10 @@ class GrpoPlace(Spec):
 
     device: Literal["cuda", "cpu"] = "cuda"
     """What the trainer computes on; ``cpu`` needs the plug-in of `fundus_r1.training`."""
+    nodes: int = Field(default=1, ge=1)
+    """Machines, where the stage runs as a job on a cluster."""
     processes: int = Field(default=8, ge=1)
-    """GPUs of this machine, or logical ones on a CPU."""
+    """GPUs of each machine, or logical ones on a CPU."""
     micro_batch_size: int = Field(default=4, ge=1)
     """Sequences computed at once in a process."""
     max_model_len: int = 3072
@@ -179,6 +184,11 @@ class GrpoPlace(Spec):
     empty_advantage_steps: int | None = Field(default=50, ge=1)
     """The stage fails if for so many steps no group of rollouts had differing rewards, so that nothing
     was learnt; None lets it go on."""
+
+    @property
+    def world(self) -> int:
+        """Processes on all machines."""
+        return self.nodes * self.processes
 
 
 class Trackers(Spec):
@@ -213,6 +223,11 @@ class Placement(Spec):
     """How stage 7 is launched."""
     grpo: GrpoPlace = GrpoPlace()
     """How stage 8 is launched."""
+    trainer_api: Literal["pytorchjob", "trainjob", "auto"] = "auto"
+    """Which job stage 7 is on a cluster: Kubeflow's PyTorchJob (v1), TrainJob (v2), or what the cluster
+    has, PyTorchJob first."""
+    cluster: Cluster | None = None
+    """The cluster on which stages 7 and 8 become jobs; None runs every stage where its step runs."""
     trackers: Trackers = Trackers()
     """Who else is told the figures of stages 7 and 8."""
     cost: CostAssumptions = CostAssumptions()

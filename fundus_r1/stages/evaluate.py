@@ -75,7 +75,7 @@ def _run(context: Context[EvaluateSlice]) -> Result:
         used = {"base": model_id(science.student)}
 
         def base() -> VisionModel:
-            path = materialise(science.student, model_cache(context.placement))
+            path = materialise(science.student, model_cache(context.placement), context.store)
             return open_vllm(with_pixels(path, science.pixels, scratch / "base"), engine, used["base"])
 
         def trained(stage: str) -> VisionModel:

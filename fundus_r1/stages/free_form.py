@@ -123,9 +123,9 @@ class FreeForm:
 
     def _opened(self) -> VisionModel:
         if self._model is None:
-            place = self._ctx.placement
+            place, store = self._ctx.placement, self._ctx.store
             self._model = open_vision(
-                self._ref, place, place.endpoints.free_form, role="free_form", store=self._ctx.store
+                self._ref, place, place.endpoints.free_form, role="free_form", store=store, weights=store
             )
         return self._model
 

@@ -79,7 +79,7 @@ def _start(ctx: Context[GrpoSlice], folder: Path) -> Path:
     if sft.names("model/"):
         # It carries its limits of pixels with it.
         return sft.download_folder("model", folder)
-    student = materialise(ctx.science.student, model_cache(ctx.placement))
+    student = materialise(ctx.science.student, model_cache(ctx.placement), ctx.store)
     return with_pixels(student, ctx.science.pixels, folder)
 
 

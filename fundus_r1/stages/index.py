@@ -16,10 +16,10 @@ from fundus_r1.benchmarks import RawQuestion, load_benchmark
 from fundus_r1.datasets import ADAPTERS
 from fundus_r1.datasets.adapter import Reading
 from fundus_r1.datasets.audit import find_leaks
+from fundus_r1.datasets.bucket import data_cache, data_folder
 from fundus_r1.datasets.census import census
 from fundus_r1.datasets.collect import Indexed, check_share, collect, examine_all, image_count
 from fundus_r1.datasets.digest import data_digest
-from fundus_r1.datasets.folders import data_folder
 from fundus_r1.datasets.images import Limits, travelling_bytes
 from fundus_r1.datasets.split import split_of
 from fundus_r1.datasets.synth import draw_collection
@@ -32,6 +32,7 @@ from fundus_r1.spec.science import Index
 from fundus_r1.stages.base import Context, Result, Stage
 from fundus_r1.stages.index_questions import Source, ask, write_questions
 from fundus_r1.storage.output import OutputWriter
+from fundus_r1.storage.protocol import Store
 from fundus_r1.storage.tables import to_parquet
 
 NAME = "index"
@@ -55,7 +56,7 @@ class _Found:
 def run(ctx: Context[IndexSlice]) -> Result:
     index = ctx.science.index
     limits = Limits(index.min_side, index.max_pixels)
-    given = _given(index, ctx.placement)
+    given = _given(index, ctx.placement, ctx.store)
     with ctx.scratch() as scratch:
         roots: list[tuple[Source, Path]] = [("given", root) for root in given]
         if index.synthetic is not None:
@@ -77,9 +78,9 @@ def run(ctx: Context[IndexSlice]) -> Result:
         return result
 
 
-def _given(index: Index, placement: Placement) -> list[Path]:
+def _given(index: Index, placement: Placement, store: Store) -> list[Path]:
     """The data folders, which must hold what the fingerprint says."""
-    roots = [data_folder(entry) for entry in placement.data]
+    roots = [data_folder(entry, data_cache(placement), store) for entry in placement.data]
     if not roots and index.synthetic is None:
         raise SpecError(
             "There is no data: no folder is named and no synthetic collection is asked for",

@@ -6,7 +6,6 @@ This is what travels to wherever the stage runs: a pipeline step, a torchrun pro
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -102,11 +101,21 @@ def job_from_records(stage: str, science: str, placement: str, records: list[Rec
     )
 
 
-def load_job(path: Path, stage: str, records: list[Record]) -> StageJob:
-    """The job in a JSON file: a whole `StageJob`, or one without ``inputs`` beside records."""
-    tree = _json(path.read_text(encoding="utf-8"), str(path))
+def load_job(text: str, place: str, stage: str, records: list[Record]) -> StageJob:
+    """The job in a JSON text: a whole `StageJob`, or one without ``inputs`` beside records.
+
+    Args:
+        text: the JSON.
+        place: where it was read.
+        stage: the stage that it is to be of.
+        records: of the stages before it.
+
+    Raises:
+        SpecError: it is no such job.
+    """
+    tree = _json(text, place)
     if not isinstance(tree, dict) or tree.get("stage") != stage:
-        raise SpecError(f"The file holds no slice of the stage {stage}", where=str(path))
+        raise SpecError(f"The file holds no slice of the stage {stage}", where=place)
     if "inputs" in tree and not records:
         return StageJob.model_validate(tree)
     return job_from_records(

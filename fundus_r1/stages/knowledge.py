@@ -101,7 +101,7 @@ def _retrieve(ctx: Context[KnowledgeSlice], wanted: Sequence[Pair], counts: Coun
 
 def _embedder(ctx: Context[KnowledgeSlice]) -> Path | None:
     ref = ctx.science.knowledge.embedder
-    return None if ref is None else materialise(ref, model_cache(ctx.placement))
+    return None if ref is None else materialise(ref, model_cache(ctx.placement), ctx.store)
 
 
 def _nothing_found(ctx: Context[KnowledgeSlice], base: KnowledgeBase) -> StageError:

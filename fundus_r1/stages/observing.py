@@ -39,7 +39,9 @@ class FindingsSlice(Spec):
 def open_observer(ctx: Context[FindingsSlice]) -> VisionModel:
     """The observer, in process or at its endpoint."""
     place = ctx.placement
-    return open_vision(ctx.science.observer, place, place.endpoints.observer, role="observer")
+    return open_vision(
+        ctx.science.observer, place, place.endpoints.observer, role="observer", weights=ctx.store
+    )
 
 
 class Observing:

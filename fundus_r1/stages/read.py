@@ -166,7 +166,7 @@ def trained_folder(spec: RunSpec, store: Store, scratch: Path) -> tuple[Path, st
     outputs = outputs_of(spec, store)
     wanted = "grpo" if spec.science.recipe.grpo else "sft" if spec.science.recipe.sft else None
     if wanted is None:
-        student = materialise(spec.science.models.student, model_cache(spec.placement))
+        student = materialise(spec.science.models.student, model_cache(spec.placement), store)
         return with_pixels(student, spec.science.pixels, scratch / "student"), "student"
     for stage in reversed(TRAINED):
         if stage in outputs and outputs[stage].names("model/"):

@@ -11,26 +11,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from fundus_r1.datasets.folders import data_folder
+from fundus_r1.datasets.bucket import data_cache, data_contents, data_folder, in_bucket
+from fundus_r1.datasets.digest import digest_of
 from fundus_r1.errors import DataError, SpecError
 from fundus_r1.fingerprint import SHORT
-from fundus_r1.models.weights import folder_digest
+from fundus_r1.models.weights import place_digest
 from fundus_r1.prompts import prompt_hash
-from fundus_r1.spec import RunSpec, Spec
+from fundus_r1.spec import Placement, RunSpec, Spec
 from fundus_r1.spec.base import UNPINNED
 from fundus_r1.spec.models import FolderModel
 from fundus_r1.spec.pins import Pin, unpinned_weights
 from fundus_r1.spec.science import Index, ReviewedVocabulary
 from fundus_r1.stages import STAGES, get_stage
 from fundus_r1.stages.manifests import Manifests
+from fundus_r1.storage import open_store
 from fundus_r1.storage.output import file_sha256
+from fundus_r1.storage.protocol import Store
 
 R = TypeVar("R", bound=Spec | None)
 
 
-def _resolve_model(ref: R) -> R:
+def _resolve_model(ref: R, store: Store | None) -> R:
     if isinstance(ref, FolderModel) and ref.digest is None:
-        return ref.model_copy(update={"digest": folder_digest(Path(ref.path))})
+        return ref.model_copy(update={"digest": place_digest(ref, store)})
     return ref
 
 
@@ -72,11 +75,13 @@ def _check_prompts(pinned: Mapping[str, str]) -> None:
             )
 
 
-def _check_manifests(index: Index, found: Manifests) -> None:
-    for name in (*index.datasets, *index.benchmarks):
-        pinned = index.manifests.get(name, UNPINNED)
-        if pinned == UNPINNED:
-            continue
+def _pinned_manifests(index: Index) -> dict[str, str]:
+    named = {name: index.manifests.get(name, UNPINNED) for name in (*index.datasets, *index.benchmarks)}
+    return {name: manifest for name, manifest in named.items() if manifest != UNPINNED}
+
+
+def _check_manifests(pins: Mapping[str, str], found: Manifests) -> None:
+    for name, pinned in pins.items():
         manifest = found.of(name)
         if manifest is None:
             raise DataError(
@@ -94,13 +99,30 @@ def _check_manifests(index: Index, found: Manifests) -> None:
             )
 
 
-def _resolve_index(index: Index, data: Sequence[str]) -> Index:
+def _resolve_index(index: Index, placement: Placement, store: Store | None) -> Index:
     # A digest that is filled in was held against the manifests then; reading all data again is costly.
+    data, cache = placement.data, data_cache(placement)
     if not data or index.data_digest is not None:
         return index
-    found = Manifests([data_folder(entry) for entry in data])
-    _check_manifests(index, found)
+    pins = _pinned_manifests(index)
+    if not pins:
+        digest = digest_of([data_contents(entry, cache, store) for entry in data])
+        return index.model_copy(update={"data_digest": digest})
+    found = Manifests([data_folder(entry, cache, store) for entry in data])
+    _check_manifests(pins, found)
     return index.model_copy(update={"data_digest": found.data_digest()})
+
+
+def places_store(spec: RunSpec) -> Store | None:
+    """The run's store, opened only if data or a model of the run lie in a bucket of its endpoint."""
+    models = (
+        spec.science.models.student,
+        spec.science.models.observer,
+        spec.science.models.free_form,
+        spec.science.knowledge.embedder,
+    )
+    places = [*spec.placement.data, *(ref.path for ref in models if isinstance(ref, FolderModel))]
+    return open_store(spec.placement.store) if any(in_bucket(place) for place in places) else None
 
 
 def refuse_unpinned(pins: Sequence[Pin], what: str, hint: str) -> None:
@@ -136,23 +158,24 @@ def resolve(spec: RunSpec) -> RunSpec:
     """The spec with its open digests filled in.
 
     Raises:
-        DataError: a data folder does not exist, or holds another dataset than is pinned.
+        DataError: data do not exist, cannot be read, or are others than are pinned.
         ModelError: a model folder does not exist or is none.
         SpecError: the reviewed vocabulary does not exist, or a prompt is another than is pinned.
     """
     science = spec.science
     _check_prompts(science.prompts)
-    index = _resolve_index(science.index, spec.placement.data)
+    store = places_store(spec)
+    index = _resolve_index(science.index, spec.placement, store)
     models = science.models.model_copy(
         update={
-            "student": _resolve_model(science.models.student),
-            "observer": _resolve_model(science.models.observer),
-            "free_form": _resolve_model(science.models.free_form),
+            "student": _resolve_model(science.models.student, store),
+            "observer": _resolve_model(science.models.observer, store),
+            "free_form": _resolve_model(science.models.free_form, store),
         }
     )
     knowledge = science.knowledge.model_copy(
         update={
-            "embedder": _resolve_model(science.knowledge.embedder),
+            "embedder": _resolve_model(science.knowledge.embedder, store),
             "vocabulary": _resolve_vocabulary(science.knowledge.vocabulary),
         }
     )

@@ -44,9 +44,8 @@ def run(ctx: Context[SftSlice]) -> Result | None:
     _check(science.sft, place, processes)
     reports(ctx.placement.trackers)
     with ctx.scratch() as folder:
-        student = with_pixels(
-            materialise(science.student, model_cache(ctx.placement)), science.pixels, folder / "student"
-        )
+        base = materialise(science.student, model_cache(ctx.placement), ctx.store)
+        student = with_pixels(base, science.pixels, folder / "student")
         table = ctx.inputs["trainset"].download_file("sft.parquet", folder / "sft.parquet")
         unpack(read_parquet(table, Conversation), folder, Encoder.of(student), science.sft.max_length)
         resumed = checkpoints.latest(ctx.store, ctx.output.prefix, folder / "resume")

@@ -1,10 +1,10 @@
-"""A stage's record as Markdown, for the pipeline UI."""
+"""What the pipeline UI shows of an output: Markdown, figures, a confusion matrix."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fundus_r1.rows import Leak
+from fundus_r1.rows import FindingQuality, Leak
 from fundus_r1.storage.output import StageOutput
 
 
@@ -48,3 +48,19 @@ def metrics(output: StageOutput) -> dict[str, float]:
     return {
         name: float(value) for name, value in output.record.counts.items() if isinstance(value, int | float)
     }
+
+
+def confusion(output: StageOutput) -> tuple[list[str], list[list[int]]] | None:
+    """The observer's findings against the masks, over all findings (paper, Tab. 6).
+
+    Returns:
+        Categories and counts, a row for what the masks say; None if no image has masks.
+    """
+    rows = [row for row in output.read_rows("finding_quality.jsonl", FindingQuality) if row.method == "ours"]
+    hits = sum(round((row.sensitivity or 0.0) * row.positives) for row in rows)
+    positives = sum(row.positives for row in rows)
+    negatives = sum(row.images - row.positives for row in rows)
+    rejected = sum(round((row.specificity or 0.0) * (row.images - row.positives)) for row in rows)
+    if not positives + negatives:
+        return None
+    return ["present", "absent"], [[hits, positives - hits], [negatives - rejected, rejected]]

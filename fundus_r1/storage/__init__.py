@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fundus_r1.errors import SpecError
 from fundus_r1.spec.placement import StorePlace
+from fundus_r1.spec.places import bucket_of
 from fundus_r1.storage.protocol import Store
+
+if TYPE_CHECKING:
+    from fundus_r1.storage.s3 import S3Store
 
 
 def open_store(place: StorePlace) -> Store:
@@ -43,3 +48,29 @@ def open_store(place: StorePlace) -> Store:
         prefix=place.prefix,
         region=place.region,
     )
+
+
+def open_bucket(place: str, store: Store | None, *, make_bucket: bool = False) -> S3Store:
+    """The objects below ``s3://bucket/prefix``, at the endpoint of a store and with its credentials.
+
+    Args:
+        place: the address.
+        store: the run's store.
+        make_bucket: makes a bucket that is not there, instead of refusing it.
+
+    Raises:
+        SpecError: it is no such address, or the store is not S3.
+        StoreError: there is no such bucket, or the store refuses.
+    """
+    from fundus_r1.storage.s3 import S3Store
+
+    found = bucket_of(place)
+    if found is None:
+        raise SpecError("This is no address of a bucket", where=place, hint="write it as s3://bucket/prefix")
+    if not isinstance(store, S3Store):
+        raise SpecError(
+            "What lies in a bucket is read at the endpoint of the run's store, which is none of S3",
+            where=place,
+            hint="set placement.store.endpoint and its credentials, or name a local folder",
+        )
+    return store.elsewhere(*found, make_bucket=make_bucket)

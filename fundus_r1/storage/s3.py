@@ -86,6 +86,7 @@ class S3Store:
         credentials: access key and secret.
         prefix: is put before every key.
         region: as the server names it.
+        make_bucket: False refuses a bucket that is not there.
 
     Raises:
         SpecError: the endpoint is no address.
@@ -100,17 +101,31 @@ class S3Store:
         *,
         prefix: str = "",
         region: str = "us-east-1",
+        make_bucket: bool = True,
     ):
         self.endpoint = endpoint
         self.bucket = bucket
+        self._credentials = credentials
+        self._region = region
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self.uri = f"s3://{bucket}/{self._prefix}".rstrip("/")
         self._client = _client(endpoint, credentials, region)
         self._patience_s = _OPENING_S
-        self._ensure_bucket()
+        self._ensure_bucket(make_bucket)
         self._patience_s = _PATIENCE_S
 
-    def _ensure_bucket(self) -> None:
+    def elsewhere(self, bucket: str, prefix: str, *, make_bucket: bool = False) -> S3Store:
+        """Another place at the same endpoint, with the same credentials."""
+        return S3Store(
+            self.endpoint,
+            bucket,
+            self._credentials,
+            prefix=prefix,
+            region=self._region,
+            make_bucket=make_bucket,
+        )
+
+    def _ensure_bucket(self, make: bool) -> None:
         # Listing, since the answer to a HEAD has no body that would say why it is refused.
         def probe() -> None:
             found = self._client.list_objects(self.bucket, prefix=f"{self._prefix}.probe/")
@@ -122,6 +137,10 @@ class S3Store:
         except StoreError as error:
             if _code(error) != "NoSuchBucket":
                 raise
+            if not make:
+                raise StoreError(
+                    f"There is no bucket {self.bucket}", where=self.endpoint, hint="correct its name"
+                ) from error
         try:
             self._patiently("", lambda: self._client.make_bucket(self.bucket))
         except StoreError as error:
@@ -240,14 +259,22 @@ class S3Store:
             raise
 
     def list(self, prefix: str) -> Iterator[str]:
-        def names() -> list[str]:
-            found = self._client.list_objects(self.bucket, prefix=self._prefix + prefix, recursive=True)
-            return [item.object_name for item in found if not item.is_dir]
-
         # Not every server sorts by the whole key ("a-b" before "a/b").
-        for name in sorted(self._patiently(prefix, names)):
-            if not name.endswith("/"):
-                yield name.removeprefix(self._prefix)
+        yield from sorted(self.listing(prefix))
+
+    def listing(self, prefix: str) -> dict[str, Stat]:
+        """What is known of all objects whose keys begin with `prefix`, by one listing."""
+
+        def found() -> dict[str, Stat]:
+            items = self._client.list_objects(self.bucket, prefix=self._prefix + prefix, recursive=True)
+            return {
+                item.object_name.removeprefix(self._prefix): Stat(size=item.size or 0, etag=item.etag or "")
+                for item in items
+                # Consoles make objects that stand for folders.
+                if not item.is_dir and not item.object_name.endswith("/")
+            }
+
+        return self._patiently(prefix, found)
 
     def delete(self, key: str) -> None:
         name = self._name(key)

@@ -1,10 +1,11 @@
 """GRPO (paper, Sec. 3.3 and 4.1): verl on Ray, with our rewards, on GPUs or on a CPU.
 
 verl runs as a child that owns everything it starts: a Ray of its own, the trainer's processes, and
-vLLM for the rollouts. This module gives it prompts, settings and the newest checkpoint, watches
-it, and makes a Hugging Face folder of what it has learnt.
+vLLM for the rollouts. In a job of a Ray cluster (``RAY_ADDRESS`` names it) its processes run where that
+Ray has GPUs. This module gives it prompts, settings and the newest checkpoint, watches it, and makes a
+Hugging Face folder of what it has learnt.
 
-Everything of a run lies in one folder:
+Everything of a run lies in one folder, which all machines of a Ray cluster see:
 
 =====================  =====================================================================
 ``prompts.parquet``    `training.grpo_prompts`
@@ -25,11 +26,10 @@ import fcntl
 import json
 import math
 import os
-import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,8 +43,8 @@ from fundus_r1.spec.placement import GrpoPlace, StorePlace, Trackers
 from fundus_r1.spec.training import GrpoScience
 from fundus_r1.storage import open_store
 from fundus_r1.training import checkpoints
-from fundus_r1.training.grpo_config import GrpoPaths, as_arguments, verl_overrides
-from fundus_r1.training.grpo_environment import environment
+from fundus_r1.training.grpo_config import GrpoPaths, Overrides, as_arguments, verl_overrides
+from fundus_r1.training.grpo_environment import OWN_RAY, environment, for_joined_ray
 from fundus_r1.training.grpo_history import History, Journal, rewards_taken
 from fundus_r1.training.grpo_model import merge
 from fundus_r1.training.grpo_prompts import PromptLength, write_prompts
@@ -90,7 +90,7 @@ class GrpoJob:
     trackers: Trackers
     """Who else is told the figures of each step."""
     work: Path
-    """The run's folder; on a local disk."""
+    """The run's folder; on a disk that all machines see."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def train(job: GrpoJob, rows: Iterable[tuple[Prompt, bytes]]) -> GrpoOutcome:
         checkpoints=job.work / CHECKPOINTS,
         rollouts=job.work / ROLLOUTS,
     )
-    verl_overrides(job.science, job.place, paths, job.trackers)
+    _overrides(job, paths, _environment(job, job.work))
     written = write_prompts(
         rows, paths.prompts, length=PromptLength(job.model), max_tokens=job.science.max_prompt_length
     )
@@ -186,12 +186,12 @@ def _resume(job: GrpoJob, folder: Path) -> int:
     if step is None:
         return 0
     shards = json.loads((fetched / "actor" / "fsdp_config.json").read_bytes())["world_size"]
-    if shards != job.place.processes:
+    if shards != job.place.world:
         raise StageError(
             f"The checkpoint of step {step} was written by {shards} processes; verl cannot go on with "
-            f"{job.place.processes}",
+            f"{job.place.world}",
             where="placement.grpo.processes",
-            hint=f"set it to {shards}, or delete {job.prefix}/checkpoints in the store to begin anew",
+            hint=f"set it to {shards} in all, or delete {job.prefix}/checkpoints in the store to begin anew",
         )
     fetched.rename(folder / f"global_step_{step}")
     (folder / "latest_checkpointed_iteration.txt").write_text(str(step), encoding="utf-8")
@@ -209,21 +209,10 @@ def _run_verl(job: GrpoJob, paths: GrpoPaths, steps: int) -> float | None:
         log=log,
     )
     with _alone(), short_folder() as short:
-        overrides = verl_overrides(job.science, job.place, paths, job.trackers)
+        variables = _environment(job, short)
         code = run_child(
-            [sys.executable, "-m", "verl.trainer.main_ppo", *as_arguments(overrides)],
-            env={
-                **os.environ,
-                **environment(
-                    job.place,
-                    job.work / "cache",
-                    short,
-                    train_vision=job.science.train_vision,
-                    trackers=job.trackers,
-                ),
-                # Ray would keep its token in the home folder, which may be read-only, and share it.
-                "RAY_AUTH_TOKEN": secrets.token_hex(32),
-            },
+            [sys.executable, "-m", "verl.trainer.main_ppo", *as_arguments(_overrides(job, paths, variables))],
+            env={**os.environ, **variables},
             cwd=job.work,
             log=log,
             on_line=watch,
@@ -232,6 +221,21 @@ def _run_verl(job: GrpoJob, paths: GrpoPaths, steps: int) -> float | None:
     if code != 0:
         raise explain(code, log, job.work / FAILURE)
     return watch.agreement
+
+
+def _environment(job: GrpoJob, temporary: Path) -> dict[str, str]:
+    return environment(
+        job.place,
+        job.work / "cache",
+        temporary,
+        train_vision=job.science.train_vision,
+        trackers=job.trackers,
+        ray=os.environ.get("RAY_ADDRESS", OWN_RAY),
+    )
+
+
+def _overrides(job: GrpoJob, paths: GrpoPaths, variables: Mapping[str, str]) -> Overrides:
+    return verl_overrides(job.science, job.place, paths, job.trackers, joins=for_joined_ray(variables))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ set so that the saved configuration tells the truth, and `training.verl_freeze` 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,12 +67,12 @@ def _check_sizes(science: GrpoScience, place: GrpoPlace) -> None:
             where="placement.grpo.max_model_len",
             hint="set it to max_prompt_length + max_response_length at least",
         )
-    if rollouts % (place.processes * place.micro_batch_size):
+    if rollouts % (place.world * place.micro_batch_size):
         raise SpecError(
             f"An update has {rollouts} rollouts ({science.mini_batch_size} prompts x {science.rollouts}), "
-            f"which {place.processes} processes cannot share in portions of {place.micro_batch_size}",
+            f"which {place.world} processes cannot share in portions of {place.micro_batch_size}",
             where="placement.grpo.micro_batch_size",
-            hint="choose processes x micro_batch_size so that it divides mini_batch_size x rollouts",
+            hint="choose nodes x processes x micro_batch_size so that it divides mini_batch_size x rollouts",
         )
 
 
@@ -153,7 +154,7 @@ def _place(place: GrpoPlace, paths: GrpoPaths, trackers: Trackers) -> Overrides:
         "reward.reward_manager.module.path": "pkg://fundus_r1.training.verl_rewards",
         "trainer.device": place.device,
         "trainer.n_gpus_per_node": place.processes,
-        "trainer.nnodes": 1,
+        "trainer.nnodes": place.nodes,
         "trainer.val_before_train": False,
         "trainer.test_freq": -1,
         "trainer.save_freq": place.save_steps,
@@ -202,6 +203,13 @@ def _cpu(science: GrpoScience, place: GrpoPlace) -> Overrides:
         f"{_ROLLOUT}.checkpoint_engine.update_weights_bucket_megabytes": 64,
         f"+{_VLLM}.worker_extension_cls": "fundus_r1.training.cpu_rollout.CpuWorkerExtension",
         "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
+    }
+
+
+def _own_ray(place: GrpoPlace) -> Overrides:
+    if place.device == "cuda":
+        return {}
+    return {
         "+ray_kwargs.ray_init.num_gpus": place.processes,
         # verl asks for three CPUs a process and a few for its queue. Ray starts as many workers at
         # once as there are CPUs, so more would cost start-up time, fewer would hang.
@@ -209,15 +217,42 @@ def _cpu(science: GrpoScience, place: GrpoPlace) -> Overrides:
     }
 
 
-def verl_overrides(science: GrpoScience, place: GrpoPlace, paths: GrpoPaths, trackers: Trackers) -> Overrides:
+def _joined_ray(variables: Mapping[str, str]) -> Overrides:
+    """A Ray that runs already has its own sizes, and its processes have not our environment."""
+    return {f"+ray_kwargs.ray_init.runtime_env.env_vars.{name}": value for name, value in variables.items()}
+
+
+def verl_overrides(
+    science: GrpoScience,
+    place: GrpoPlace,
+    paths: GrpoPaths,
+    trackers: Trackers,
+    joins: Mapping[str, str] | None = None,
+) -> Overrides:
     """The spec as verl's configuration keys.
 
+    Args:
+        science: what is computed.
+        place: where, and how big.
+        paths: of verl's files; all machines see them.
+        trackers: who is told the figures.
+        joins: environment variables for the processes of a Ray that runs already; None where verl starts
+            its own, whose processes have that of verl.
+
     Raises:
-        SpecError: the sizes do not fit each other as verl demands, or a tracker is not installed.
+        SpecError: the sizes do not fit each other as verl demands, several machines have no Ray, or a
+            tracker is not installed.
     """
     _check_sizes(science, place)
+    if joins is None and place.nodes > 1:
+        raise SpecError(
+            f"GRPO is to run on {place.nodes} machines, but no Ray is there that has them",
+            where="placement.grpo.nodes",
+            hint="set it to 1, or run the stage as a job on a cluster (placement.cluster)",
+        )
     device = _cpu(science, place) if place.device == "cpu" else _cuda(place)
-    return _science(science) | _place(place, paths, trackers) | device
+    ray = _own_ray(place) if joins is None else _joined_ray(joins)
+    return _science(science) | _place(place, paths, trackers) | device | ray
 
 
 def as_arguments(overrides: Overrides) -> list[str]:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 from fundus_r1.spec.placement import GrpoPlace, Trackers
+
+OWN_RAY = "local"
+"""``RAY_ADDRESS`` of a Ray that verl starts for itself."""
+_OF_THE_DRIVER = ("TMPDIR", "RAY_ADDRESS", "RAY_USAGE_STATS_ENABLED", "RAY_DEDUP_LOGS", "PYTHONUNBUFFERED")
 
 
 def environment(
@@ -14,6 +20,7 @@ def environment(
     *,
     train_vision: bool = True,
     trackers: Trackers | None = None,
+    ray: str = OWN_RAY,
 ) -> dict[str, str]:
     """Environment variables of verl's processes. None changes what is computed, but for ``train_vision``.
 
@@ -24,6 +31,7 @@ def environment(
             names of 107 bytes at most.
         train_vision: whether the vision tower learns.
         trackers: who is told the figures of each step.
+        ray: address of the Ray to join.
     """
     modules = ["fundus_r1.training.verl_repairs"]
     if not train_vision:
@@ -34,13 +42,16 @@ def environment(
         "HF_HUB_OFFLINE": "1",
         "HYDRA_FULL_ERROR": "1",
         "PYTHONUNBUFFERED": "1",
-        "RAY_ADDRESS": "local",
+        "RAY_ADDRESS": ray,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEDUP_LOGS": "0",
         "TOKENIZERS_PARALLELISM": "false",
         "VLLM_NO_USAGE_STATS": "1",
         **_tracking(trackers or Trackers()),
     }
+    if ray == OWN_RAY:
+        # Ray would keep its token in the home folder, which may be read-only, and share it.
+        common["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     if place.device == "cuda":
         return common | {"VERL_USE_EXTERNAL_MODULES": ",".join(modules)}
     return common | {
@@ -53,6 +64,16 @@ def environment(
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     }
+
+
+def for_joined_ray(variables: Mapping[str, str]) -> dict[str, str] | None:
+    """Those of `environment` that verl's processes need in a Ray that runs already, on whatever machine.
+
+    None where verl starts its own Ray, whose processes have them all.
+    """
+    if variables["RAY_ADDRESS"] == OWN_RAY:
+        return None
+    return {name: value for name, value in variables.items() if name not in _OF_THE_DRIVER}
 
 
 def _tracking(trackers: Trackers) -> dict[str, str]:

@@ -121,9 +121,20 @@ def nodes(environ: Mapping[str, str] = os.environ) -> int:
 
 
 def size(place: SftPlace, environ: Mapping[str, str] = os.environ) -> int:
-    """Processes in the group that `run` makes, on all its machines."""
+    """Processes in the group that `run` makes, on all its machines.
+
+    Raises:
+        SpecError: the number of machines is not fixed, or there are others than the spec asks for.
+    """
+    found = nodes(environ) if place.launcher == "torchrun" else 1
+    if place.nodes not in (1, found):
+        raise SpecError(
+            f"SFT is to run on {place.nodes} machines, but its group has {found}",
+            where="placement.sft.nodes",
+            hint="set it to 1, or run the stage as a job on a cluster (placement.cluster)",
+        )
     if place.launcher == "torchrun":
-        return nodes(environ) * _on_each(place, environ)
+        return found * _on_each(place, environ)
     return place.processes if place.launcher == "ray" else 1
 
 

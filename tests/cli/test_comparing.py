@@ -1,4 +1,4 @@
-"""`fundus-r1 diff`: what it prints and ends with."""
+"""`fundus-r1 diff` and `fundus-r1 compare`: what they print and end with."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import json
 from pathlib import Path
 
 import pytest
+from scored_run import put_scores
 
 from fundus_r1.cli import main
 from fundus_r1.record import Record
 from fundus_r1.spec import dump_spec, load_spec
+from fundus_r1.stages.runs import PinnedRun, begin_record
+from fundus_r1.storage.folder import FolderStore
 
 TINY = Path(__file__).resolve().parents[2] / "pipelines/specs/tiny.yaml"
+PAPER = TINY.parent / "paper"
 
 
 def diff(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
@@ -77,8 +81,76 @@ def test_a_record_is_held_against_a_spec(tmp_path: Path, capsys: pytest.CaptureF
     assert code == 1 and "a record is none" in out
 
 
+def test_the_record_of_a_run_stands_for_its_spec(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = load_spec(TINY, ["science.sft.epochs=3"])
+    path = tmp_path / "run.json"
+    path.write_text(begin_record(PinnedRun(spec=spec), spec, "some-run").model_dump_json())
+    code, out = diff(capsys, TINY, path)
+    assert code == 1 and "science.sft.epochs" in out and "placement" not in out
+
+
 def test_a_file_that_is_no_record_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "some.json"
     path.write_text("{}")
     code, out = diff(capsys, path, TINY)
-    assert code == 1 and "The file is no record" in out
+    assert code == 1 and "no record of a run" in out
+
+
+# ---- fundus-r1 compare -----------------------------------------------------------------
+
+
+def compare(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", *map(str, arguments)])
+    said = capsys.readouterr()
+    assert not ended.value.code, said.err
+    return said.out
+
+
+@pytest.fixture
+def folders(store: FolderStore, tmp_path: Path) -> list[Path]:
+    """Folders of three runs of one store: setups G and E, and H with another SFT and without results."""
+    made = []
+    for name, setup, *changes in (
+        ("g", "G"), ("e", "E"), ("h", "H", "science.sft.epochs=3", "science.grpo.epochs=3"),
+    ):  # fmt: skip
+        place = f"placement.store={{kind: folder, path: {store.root}}}"
+        spec = load_spec(PAPER / f"3b-setup-{name}.yaml", [place, *changes])
+        assert spec.science.setup == setup
+        if setup != "H":
+            put_scores(store, spec)
+        made.append(tmp_path / name)
+        made[-1].mkdir()
+        (made[-1] / "spec.yaml").write_text(dump_spec(spec))
+    return made
+
+
+def test_runs_are_compared_in_the_form_of_table_5(
+    folders: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [line.split("|")[1:-1] for line in compare(capsys, *folders, "--markdown").splitlines()[:8]]
+    cells = [[cell.strip() for cell in line] for line in lines]
+    assert cells[0][2:] == ["FunBench F1", "Omni-Fundus acc.", "GMAI-Fundus acc.", "average"]
+    assert cells[2][0].startswith("E: paper-3b-setup-e")
+    assert cells[2][1].startswith("SFT with reasoning traces; after SFT")
+    assert cells[2][2:] == ["60.0 (n=40)", "70.0 (n=40)", "50.0 (n=40)", "60.0"]
+    assert cells[3][1:] == ["the paper", "61.9", "67.7", "39.8", "56.5"]
+    assert cells[5][1:] == ["the paper", "67.1", "79.8", "50.1", "65.6"]
+    assert cells[6][1].endswith("no result: its stage evaluate has not ended") and cells[6][2:] == ["-"] * 4
+
+
+def test_what_else_differs_stands_below_the_table(
+    folders: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = " ".join(compare(capsys, *folders).split())
+    assert "paper-3b-setup-h" in out.partition("Not like")[2]
+    assert out.endswith("in science.grpo.epochs, science.sft.epochs (fundus-r1 diff shows the values).")
+    assert "Not like" not in compare(capsys, *folders[:2])
+
+
+def test_json_has_the_table_too(folders: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    told = json.loads(compare(capsys, *folders, "--json"))
+    assert [row["setup"] for row in told["runs"]] == ["E", "G", "H"]
+    assert told["runs"][0]["average"] == pytest.approx(60.0) and told["runs"][0]["paper"]["average"] == 56.5
+    assert told["runs"][2]["missing"] == "its stage evaluate has not ended"
+    assert list(told["unlike"].values()) == [["science.grpo.epochs", "science.sft.epochs"]]

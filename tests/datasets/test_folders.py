@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fundus_r1.datasets.folders import child, data_folder, plain_name, search, walk
+from fundus_r1.datasets.bucket import data_folder
+from fundus_r1.datasets.folders import child, plain_name, search, walk
 from fundus_r1.errors import DataError
 
 

@@ -28,7 +28,7 @@ from fundus_r1.spec.placement import StorePlace
 from fundus_r1.storage import open_store
 from fundus_r1.storage.output import StageOutput, all_records
 
-pytestmark = [pytest.mark.e2e, pytest.mark.engines]
+pytestmark = [pytest.mark.e2e, pytest.mark.engines, pytest.mark.long]
 
 SERVED = "tiny-at-an-endpoint"
 STAGES = ("index", "knowledge", "findings", "traces", "quality")

@@ -88,6 +88,7 @@ def _ready(process: subprocess.Popen[str], observing: Callable[[], bool]) -> boo
     return observing() or process.poll() is not None
 
 
+@pytest.mark.long
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_rows(demo: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     # Setup A trains nothing; all rows before the training are those of the demo.

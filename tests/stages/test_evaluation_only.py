@@ -92,7 +92,7 @@ def test_the_released_weights_are_scored_and_stand_beside_the_papers_tables(
         return Chooser()  # type: ignore[return-value]
 
     monkeypatch.setattr(evaluate, "open_vllm", opened)
-    monkeypatch.setattr(evaluate, "materialise", lambda ref, cache: tmp_path)
+    monkeypatch.setattr(evaluate, "materialise", lambda ref, cache, store: tmp_path)
     monkeypatch.setattr(evaluate, "with_pixels", lambda path, pixels, folder: path)
     run = spec(data, Path(outputs["index"].store.uri.removeprefix("file://")))
     scored = run_job(job_of(run, "evaluate"))

@@ -301,6 +301,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     patch.undo()
 
 
+@pytest.mark.long
 @pytest.mark.engines
 def test_every_branch_arrives_with_its_value_in_the_reward_that_verl_trains_on(run: Run) -> None:
     """verl's dumps (what it trained on) against the script (what the judge said)."""
@@ -331,6 +332,7 @@ def test_every_branch_arrives_with_its_value_in_the_reward_that_verl_trains_on(r
     }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.engines
 def test_the_two_references_are_never_used_together(run: Run) -> None:
     findings = ("findings_plausible", "findings_tenuous", "findings_flawed")
@@ -340,12 +342,14 @@ def test_the_two_references_are_never_used_together(run: Run) -> None:
         assert not any(line[key] for key in (knowledge if line["answer"] else findings))
 
 
+@pytest.mark.long
 @pytest.mark.engines
 def test_vllm_and_the_trainer_have_the_same_weights_after_each_step(run: Run) -> None:
     """The student is sure of its words, so wrong weights, or a blind vision tower, would show."""
     assert float(run.output.record.counts["rollout_agreement"] or 0) > 0.99
 
 
+@pytest.mark.long
 @pytest.mark.engines
 def test_the_judge_was_asked_over_http_with_the_key_and_nothing_keeps_the_key(run: Run) -> None:
     assert {request["key"] for request in run.judge.asked} == {"Bearer not-a-real-key"}
@@ -354,6 +358,7 @@ def test_the_judge_was_asked_over_http_with_the_key_and_nothing_keeps_the_key(ru
         assert b"not-a-real-key" not in run.output.read_bytes(name), name
 
 
+@pytest.mark.long
 @pytest.mark.engines
 def test_each_kill_is_told_and_may_be_tried_again(run: Run) -> None:
     stage_itself, *workers = run.killed
@@ -366,6 +371,7 @@ def test_each_kill_is_told_and_may_be_tried_again(run: Run) -> None:
         assert "goes on from the last checkpoint" in tried.said
 
 
+@pytest.mark.long
 @pytest.mark.engines
 def test_each_try_says_where_it_begins_and_does_at_most_a_checkpoints_worth_of_steps_again(run: Run) -> None:
     done = 0
@@ -379,11 +385,13 @@ def test_each_try_says_where_it_begins_and_does_at_most_a_checkpoints_worth_of_s
     assert run.output.record.counts["resumed_from"] == run.last.went_on_from
 
 
+@pytest.mark.long
 @pytest.mark.engines
 def test_no_process_outlives_a_kill_or_the_end(run: Run) -> None:
     assert [tried.left for tried in [*run.killed, run.last]] == [[]] * 5
 
 
+@pytest.mark.long
 @pytest.mark.engines
 def test_after_the_kills_no_step_is_missing_or_double(run: Run) -> None:
     rows = run.lines("rewards.jsonl")
@@ -411,6 +419,7 @@ def undisturbed_order() -> list[set[str]]:
     return [set(batch) for _ in range(SCIENCE.epochs) for batch in loader]
 
 
+@pytest.mark.long
 @pytest.mark.engines
 def test_after_the_kills_the_questions_come_in_the_order_of_an_undisturbed_run(run: Run) -> None:
     asked: list[set[str]] = [set() for _ in range(STEPS)]
@@ -420,6 +429,7 @@ def test_after_the_kills_the_questions_come_in_the_order_of_an_undisturbed_run(r
     assert len({frozenset(each) for each in asked}) > 2, "epochs have orders of their own"
 
 
+@pytest.mark.long
 @pytest.mark.engines
 def test_each_step_tells_what_verl_measured_without_a_gap(run: Run) -> None:
     rows = run.lines("rewards.jsonl")
@@ -435,6 +445,7 @@ def test_each_step_tells_what_verl_measured_without_a_gap(run: Run) -> None:
         assert row["zero_advantage"] == pytest.approx(np.mean(same))
 
 
+@pytest.mark.long
 @pytest.mark.engines
 def test_the_trained_model_loads_and_has_learnt(run: Run, tmp_path: Path) -> None:
     from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -447,6 +458,7 @@ def test_the_trained_model_loads_and_has_learnt(run: Run, tmp_path: Path) -> Non
     assert without_weights <= {path.name for path in folder.iterdir()}
 
 
+@pytest.mark.long
 @pytest.mark.engines
 def test_the_output_tells_how_it_came_about_and_keeps_no_checkpoint(run: Run) -> None:
     import yaml

@@ -257,7 +257,7 @@ def _start_again(case: Case, whole: StageOutput, resumed_from: int | None) -> No
 
 
 @pytest.mark.engines
-@pytest.mark.parametrize(("step", "resumed_from"), [(2, None), (9, 8)])
+@pytest.mark.parametrize(("step", "resumed_from"), [pytest.param(2, None, marks=pytest.mark.long), (9, 8)])
 def test_a_killed_run_ends_with_the_same_bits(
     finished: Case, student: FolderModel, tmp_path: Path, step: int, resumed_from: int | None
 ) -> None:
@@ -267,6 +267,7 @@ def test_a_killed_run_ends_with_the_same_bits(
     _start_again(case, finished.output(), resumed_from)
 
 
+@pytest.mark.long
 @pytest.mark.engines
 def test_a_checkpoint_whose_upload_was_killed_is_none(
     finished: Case, student: FolderModel, tmp_path: Path
@@ -285,7 +286,12 @@ def test_a_checkpoint_whose_upload_was_killed_is_none(
 
 @pytest.mark.engines
 @pytest.mark.parametrize(
-    ("deepspeed", "launcher"), [("none", "torchrun"), ("zero2", "ray"), ("zero3", "torchrun")]
+    ("deepspeed", "launcher"),
+    [
+        pytest.param("none", "torchrun", marks=pytest.mark.long),
+        pytest.param("zero2", "ray", marks=pytest.mark.long),
+        ("zero3", "torchrun"),
+    ],
 )
 def test_another_number_of_processes_and_another_launcher_go_on(
     finished: Case, student: FolderModel, tmp_path: Path, deepspeed: str, launcher: str

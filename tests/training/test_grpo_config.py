@@ -14,7 +14,7 @@ from fundus_r1.spec import load_spec
 from fundus_r1.spec.placement import GrpoPlace, Trackers
 from fundus_r1.spec.training import GrpoScience
 from fundus_r1.training.grpo_config import GrpoPaths, Overrides, as_arguments, verl_overrides
-from fundus_r1.training.grpo_environment import environment
+from fundus_r1.training.grpo_environment import environment, for_joined_ray
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PATHS = GrpoPaths(
@@ -107,6 +107,41 @@ def test_sizes_that_do_not_fit_are_told_before_anything_starts(
 ) -> None:
     with pytest.raises(SpecError, match=told):
         verl_overrides(SMALL.model_copy(update=science), ON_CPU.model_copy(update=place), PATHS, Trackers())
+
+
+def test_several_machines_share_an_update_among_all_their_processes() -> None:
+    science = SMALL.model_copy(update={"batch_size": 4, "mini_batch_size": 4, "rollouts": 4})
+    place = ON_CPU.model_copy(update={"nodes": 2, "processes": 2, "micro_batch_size": 4})
+    found = verl_overrides(science, place, PATHS, Trackers(), joins={})
+    assert (found["trainer.nnodes"], found["trainer.n_gpus_per_node"]) == (2, 2)
+    with pytest.raises(SpecError, match="6 processes cannot share"):
+        verl_overrides(science, place.model_copy(update={"nodes": 3}), PATHS, Trackers(), joins={})
+
+
+def test_several_machines_without_a_ray_that_has_them_are_refused() -> None:
+    place = GrpoPlace(nodes=2, processes=4)
+    with pytest.raises(SpecError, match="2 machines, but no Ray is there"):
+        verl_overrides(GrpoScience(), place, PATHS, Trackers())
+
+
+@pytest.mark.engines
+def test_a_ray_that_runs_already_keeps_its_sizes_and_its_processes_get_our_environment() -> None:
+    """Ray refuses sizes where it is joined; its processes have the environment of their pods."""
+    ours = environment(ON_CPU, Path("/shared/cache"), Path("/tmp/x"), ray="10.0.0.1:6379")
+    assert ours["RAY_ADDRESS"] == "10.0.0.1:6379" and "RAY_AUTH_TOKEN" not in ours
+    joins = for_joined_ray(ours)
+    assert joins is not None and joins["HF_HOME"] == "/shared/cache"
+    config = composed(verl_overrides(SMALL, ON_CPU, PATHS, Trackers(), joins=joins))
+    init = config.ray_kwargs.ray_init
+    assert init.num_cpus is None and "num_gpus" not in init
+    assert dict(init.runtime_env.env_vars) == joins
+    assert not joins.keys() & {"TMPDIR", "RAY_ADDRESS"}
+
+
+def test_a_ray_of_ones_own_has_a_token_of_its_own_each_time() -> None:
+    tokens = {environment(ON_CPU, Path("/c"), Path("/t"))["RAY_AUTH_TOKEN"] for _ in range(2)}
+    assert len(tokens) == 2
+    assert for_joined_ray(environment(ON_CPU, Path("/c"), Path("/t"))) is None
 
 
 def test_the_place_changes_no_science() -> None:

@@ -212,3 +212,20 @@ def test_the_group_is_as_large_as_kubeflow_says(pet: dict[str, str], size: int) 
 def test_a_group_of_no_fixed_size_is_refused(nodes: str) -> None:
     with pytest.raises(SpecError, match="no fixed number"):
         process_group.nodes({"PET_NNODES": nodes})
+
+
+@pytest.mark.parametrize(
+    ("place", "pet"),
+    [
+        (SftPlace(nodes=2), {}),
+        (SftPlace(nodes=2), {"PET_NNODES": "3"}),
+        (SftPlace(nodes=2, launcher="ray"), {"PET_NNODES": "2"}),
+    ],
+)
+def test_a_group_of_other_machines_than_the_spec_asks_for_is_refused(
+    place: SftPlace, pet: dict[str, str]
+) -> None:
+    assert process_group.size(SftPlace(nodes=2, processes=4), {"PET_NNODES": "2"}) == 8
+    with pytest.raises(SpecError, match="SFT is to run on 2 machines") as caught:
+        process_group.size(place, pet)
+    assert caught.value.where == "placement.sft.nodes"
