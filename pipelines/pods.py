@@ -17,8 +17,8 @@ from kfp import dsl, kubernetes
 from fundus_r1.cluster.child import STAGE, label_value
 from fundus_r1.spec import RunSpec
 from fundus_r1.spec.cluster import Cluster
-from fundus_r1.spec.models import ServedModel
-from fundus_r1.spec.places import PVC_ROOT
+from fundus_r1.spec.models import FolderModel, ServedModel
+from fundus_r1.spec.places import PVC_ROOT, claim_of
 from fundus_r1.spec.placing import claims, step_variables
 from pipelines.images import ImageName
 
@@ -106,7 +106,7 @@ class Pods:
         task.set_container_image(self.images[self._image(title)])
         kubernetes.add_pod_label(task, STAGE, label_value(title.partition(":")[0]))
         self._give_secrets(task, title, secrets)
-        for claim in claims(self.spec.placement):
+        for claim in self._claims:
             kubernetes.mount_pvc(task, claim, str(PVC_ROOT / claim))
         if cluster is not None:
             self._fit(task, title, cluster)
@@ -114,6 +114,14 @@ class Pods:
                 return self._with_gpus(task, gpu, cluster)
         size = SMALL if title in _SMALL | _JOBS else MEDIUM
         return self._sized(task, LARGE if loads else size)
+
+    @property
+    def _claims(self) -> list[str]:
+        """Claims with data, and with models that the spec names there."""
+        models = self.spec.science.models
+        folders = (models.student, models.observer, models.free_form)
+        found = {claim_of(ref.path) for ref in folders if isinstance(ref, FolderModel)}
+        return sorted({*claims(self.spec.placement), *(claim for claim in found if claim)})
 
     def _loads(self, title: str) -> bool:
         """Whether the step loads a model itself."""

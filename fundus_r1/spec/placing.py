@@ -36,6 +36,8 @@ HUB_TOKEN = "HF_TOKEN"
 MODELS_SECRET = "fundus-r1-models"
 """`models_secret` unless another is named."""
 _WHERE = "the pipeline's parameters"
+_OF_PODS = ("image_pull_secrets", "run_as_user", "run_as_group", "istio_injection")
+_OF_DISKS = ("scratch", "shared_memory")
 _PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 
 
@@ -229,6 +231,8 @@ def compiled_in(placement: Placement) -> dict[str, Any]:
     return {
         "cluster": cluster is not None,
         "cluster.gpu_resource": cluster.gpu_resource if cluster else None,
+        **{f"cluster.{name}": getattr(cluster, name, None) for name in _OF_PODS},
+        **{f"cluster.findings.{name}": cluster and getattr(cluster.findings, name) for name in _OF_DISKS},
         "cluster.secrets": dict(cluster.secrets) if cluster else {},
         "endpoints.observer": placement.endpoints.observer is not None,
         "endpoints.free_form": placement.endpoints.free_form is not None,
@@ -248,7 +252,11 @@ def demand_compiled(own: Placement, found: Placement) -> None:
         SpecError: there is such a thing; it is named.
     """
     before, after = compiled_in(own), compiled_in(found)
-    lacking = [name for name in ("cluster", "cluster.gpu_resource") if before[name] != after[name]]
+    fixed = ["cluster.gpu_resource", *(f"cluster.{name}" for name in _OF_PODS)]
+    fixed += [f"cluster.findings.{name}" for name in _OF_DISKS]
+    if before["cluster"] != after["cluster"]:
+        fixed = ["cluster"]
+    lacking = [name for name in fixed if before[name] != after[name]]
     # A model that was to answer at an address would have to be loaded by pods without a GPU.
     lacking += [name for name in ("endpoints.observer", "endpoints.free_form") if before[name] > after[name]]
     readable = {*before["api_key_env"], *before["cluster.secrets"]}

@@ -21,6 +21,7 @@ from fundus_r1.cluster.child import (
 from fundus_r1.cluster.client import Cluster
 from fundus_r1.cluster.reap import Verdict, reap, release
 
+
 def ago(minutes: float) -> str:
     return (datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=minutes)).isoformat()
 

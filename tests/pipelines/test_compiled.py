@@ -298,6 +298,14 @@ def test_claims_and_queue_of_the_spec_reach_the_pods(tmp_path: Path) -> None:
         assert queued == ("gpus" if step.removeprefix("exec-") in GPU_STEPS else None), step
 
 
+def test_the_claim_of_a_model_reaches_the_pods(tmp_path: Path) -> None:
+    student = "science.models.student={kind: folder, path: 'pvc://weights/mine', digest: " + "ab" * 32 + "}"
+    compile_quickly(load_spec(SPECS["3b-setup-g.yaml"], [student]), tmp_path / "p.yaml")
+    for step, config in Ir((tmp_path / "p.yaml").read_bytes()).platform.items():
+        (mount,) = config["pvcMount"]
+        assert (mount["constant"], mount["mountPath"]) == ("weights", "/pvc/weights"), step
+
+
 def test_an_observer_at_an_address_needs_no_gpu(tmp_path: Path) -> None:
     url = "placement.endpoints.observer={url: https://vision.example/v1}"
     compile_quickly(load_spec(SPECS["3b-setup-g.yaml"], [url]), tmp_path / "p.yaml")

@@ -210,6 +210,12 @@ def test_steps_may_read_the_keys_that_no_other_secret_holds() -> None:
         (Placement(), Placement(cluster=Cluster()), "cluster"),
         (Placement(cluster=Cluster()), Placement(cluster=Cluster(gpu_resource=None)), "gpu_resource"),
         (
+            Placement(cluster=Cluster()),
+            Placement(cluster=Cluster(image_pull_secrets=("registry",))),
+            "cluster.image_pull_secrets",
+        ),
+        (Placement(cluster=Cluster()), Placement(cluster=Cluster(run_as_user=2000)), "cluster.run_as_user"),
+        (
             Placement(),
             Placement(endpoints=Endpoints(writer=Endpoint(url="https://w.example", api_key_env="NEW"))),
             "NEW",
