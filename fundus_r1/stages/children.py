@@ -16,9 +16,11 @@ from fundus_r1.cluster.launch import JobError, Terms, launch
 from fundus_r1.cluster.manifests import CHILD_STAGES, child_of, placement_in_pod, training_runtime
 from fundus_r1.cluster.owners import Owner, own_workflow
 from fundus_r1.errors import ClusterError, SpecError
+from fundus_r1.fingerprint import SHORT
 from fundus_r1.progress import emit
 from fundus_r1.record import output_prefix
 from fundus_r1.spec import Placement
+from fundus_r1.stages.execute import hit
 from fundus_r1.stages.job import StageJob
 from fundus_r1.stages.tries import keep_verdict, refuse_hopeless
 from fundus_r1.storage import open_store
@@ -48,12 +50,9 @@ def run_child(job: StageJob, *, diagnosis: Path | None = None) -> StageOutput:
         SystemExit: the step was told to end; its job on the cluster is deleted, or left to other runs.
     """
     store = open_store(job.placement.store)
-    fingerprint = job.fingerprint
-    record = find_record(store, job.stage, fingerprint)
-    if record is not None:
-        emit(job.stage, "hit", fingerprint=record.short, made=record.finished.isoformat(timespec="seconds"))
-        return StageOutput(store, record)
-    place = job.placement.cluster
+    if found := hit(job, store):
+        return found
+    fingerprint, place = job.fingerprint, job.placement.cluster
     assert place is not None
     cluster = Cluster.connect(place.namespace)
     owner = own_workflow(cluster)
@@ -68,7 +67,7 @@ def run_child(job: StageJob, *, diagnosis: Path | None = None) -> StageOutput:
         made=lambda: find_record(store, job.stage, fingerprint) is not None,
         store=store,
     )
-    emit(job.stage, "start", fingerprint=fingerprint[:12], job=child.name)
+    emit(job.stage, "start", fingerprint=fingerprint[:SHORT], job=child.name)
     try:
         launch(cluster, child, terms)
     except JobError as error:

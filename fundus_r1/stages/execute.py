@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fundus_r1.errors import StageError
+from fundus_r1.fingerprint import SHORT
 from fundus_r1.progress import emit
 from fundus_r1.record import Record
 from fundus_r1.stages.base import Context
@@ -54,17 +55,23 @@ def _context(job: StageJob, store: Store) -> Context[Any]:
     )
 
 
+def hit(job: StageJob, store: Store) -> StageOutput | None:
+    """The job's output, if it is in the store already; says so."""
+    record = find_record(store, job.stage, job.fingerprint)
+    if record is None:
+        return None
+    emit(job.stage, "hit", fingerprint=record.short, made=record.finished.isoformat(timespec="seconds"))
+    return StageOutput(store, record)
+
+
 def run_job(job: StageJob) -> StageOutput:
     """Makes the job's output, or finds it in the store."""
     store = open_store(job.placement.store)
-    fingerprint = job.fingerprint
-    record = find_record(store, job.stage, fingerprint)
-    if record is not None:
-        emit(job.stage, "hit", fingerprint=record.short, made=record.finished.isoformat(timespec="seconds"))
-        return StageOutput(store, record)
+    if found := hit(job, store):
+        return found
     stage = job.definition
     started = datetime.datetime.now(datetime.UTC)
-    emit(job.stage, "start", fingerprint=fingerprint[:12])
+    emit(job.stage, "start", fingerprint=job.fingerprint[:SHORT])
     context = _context(job, store)
     result = stage.run(context)
     if result is None:
