@@ -80,7 +80,6 @@ def submit(spec: RunSpec, placement: Placement, server: Server, *, anyway: bool 
             no data; or the token is not there.
         ClusterError: the server refused, or could not be reached.
     """
-    _demand_reachable(spec, placement)
     with tempfile.TemporaryDirectory(prefix="fr1-submit-") as folder:
         version = compile_version(spec, placement, Path(folder))
         given = parameters(version.spec.placement, placement)
@@ -92,6 +91,7 @@ def submit(spec: RunSpec, placement: Placement, server: Server, *, anyway: bool 
                 "The run is not pinned, so it could not be made again",
                 "pin each (fundus-r1 pin), or say --unpinned: the run then says that it is not pinned",
             )
+        _demand_reachable(spec, placement)
         said = _said(spec, left_open)
         kubeflow = server.connect()
         pipeline = kubeflow.pipeline(held.pipeline, "Fundus-R1: a version for each pinned run")

@@ -251,7 +251,7 @@ def test_an_image_that_the_placement_names_by_its_tag_is_not_pinned(
 def test_a_run_without_a_store_that_pods_can_reach_is_refused(
     kfp: KfpServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, _, err = submit(capsys, "--spec", TINY, "--host", kfp.host)
+    code, _, err = submit(capsys, "--spec", TINY, "--host", kfp.host, "--unpinned")
     assert code == 1 and "placement.store" in err and kfp.requests == []
 
 
