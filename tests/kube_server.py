@@ -436,11 +436,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._begin("text/plain")
         with self._streaming(), moved:
             while True:
+                now = kube.objects.items.get(key)
+                if now is not None and now["metadata"]["uid"] != pod["metadata"]["uid"]:
+                    return  # a container's log ends with it, whoever has its name now
                 lines = kube.said[key.name][at:]
                 at += len(lines)
                 if lines:
                     self._chunk("".join(f"{stamp} {line}\n" for stamp, line in lines))
-                now = kube.objects.items.get(key)
                 if "follow" not in query or now is None or now["status"]["phase"] in ("Succeeded", "Failed"):
                     return
                 moved.wait()

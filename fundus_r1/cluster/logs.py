@@ -64,13 +64,17 @@ class Logs:
     def update(self, pods: Iterable[Mapping[str, Any]]) -> None:
         """Begins to read pods that are new, and lets those that have ended come to their end."""
         for pod in pods:
-            uid = pod["metadata"]["uid"]
-            if uid not in self._readers:
+            name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+            reader = self._readers.get(name)
+            if reader is None or reader.uid != uid:
                 if (pod.get("status") or {}).get("phase") in (None, "Pending"):
                     continue
-                self._readers[uid] = _Reader(self, pod)
+                if reader is None:
+                    reader = self._readers[name] = _Reader(self, pod)
+                else:
+                    reader.go_on(uid)
             if over(pod):
-                self._readers[uid].ended.set()
+                reader.ended.set()
 
     def finish(self) -> None:
         """Reads all logs to their end, as far as that can be waited for, and keeps them."""
@@ -107,10 +111,13 @@ class Logs:
 
 
 class _Reader:
-    """The log of one pod, read by a thread of its own."""
+    """The log of one pod, and of those of the same name that come after it, read by a thread of its own.
+
+    The API names a log by its pod's name alone, so two readers would both read what the later pod says.
+    """
 
     def __init__(self, logs: Logs, pod: Mapping[str, Any]):
-        self.name = str(pod["metadata"]["name"])
+        self.name, self.uid = str(pod["metadata"]["name"]), pod["metadata"]["uid"]
         self.role = role_of(pod)
         self.tail: deque[str] = deque(maxlen=TAIL)
         self.ended = threading.Event()
@@ -122,11 +129,25 @@ class _Reader:
         self._last: datetime.datetime | None = None
         self._had: Counter[str] = Counter()
         self._kept_size, self._kept_at = 0, time.monotonic()
+        self._ending = threading.Lock()
+        self._through = False
+        self._begin()
+
+    def go_on(self, uid: str) -> None:
+        """Reads on with a later pod of the same name."""
+        self.uid = uid
+        with self._ending:
+            self.ended.clear()
+            if self._through:
+                self._begin()
+
+    def _begin(self) -> None:
+        self._through = False
         self.thread = threading.Thread(target=self._read, name=f"log-{self.name}", daemon=True)
         self.thread.start()
 
     def _read(self) -> None:
-        if self._logs.adopted:
+        if self._logs.adopted and self._last is None:
             self._resume()
         pause_s = _SHORTEST_S
         while not self._logs.closed.is_set():
@@ -136,8 +157,10 @@ class _Reader:
             except ClusterError as error:
                 self._logs.note(f"[{self.role}] its log cannot be read: {error.what}")
                 new = 0
-            if ended:
-                break
+            with self._ending:
+                if ended and self.ended.is_set():
+                    self._through = True
+                    break
             pause_s = _SHORTEST_S if new else min(2 * pause_s, _LONGEST_S)
             self.ended.wait(pause_s)
             self._logs.turn(self.ended)
