@@ -17,7 +17,8 @@ from kfp import dsl, kubernetes
 from fundus_r1.cluster.child import STAGE, label_value
 from fundus_r1.spec import RunSpec
 from fundus_r1.spec.cluster import Cluster
-from fundus_r1.spec.models import FolderModel, ServedModel
+from fundus_r1.spec.models import FolderModel
+from fundus_r1.spec.pins import loading_stages
 from fundus_r1.spec.places import PVC_ROOT, claim_of
 from fundus_r1.spec.placing import claims, step_variables
 from pipelines.images import ImageName
@@ -125,14 +126,11 @@ class Pods:
 
     def _loads(self, title: str) -> bool:
         """Whether the step loads a model itself."""
-        science, ends = self.spec.science, self.spec.placement.endpoints
-        if title == WORKER:
-            return ends.observer is None
-        if title == "traces":
-            free = science.traces.baseline or science.traces.mode == "free"
-            here = ends.free_form is None and not isinstance(science.models.free_form, ServedModel)
-            return bool(free and here and science.index.datasets)
-        return title == "evaluate" or (title in _JOBS and self.spec.placement.cluster is None)
+        place = self.spec.placement
+        if title in _JOBS:
+            return place.cluster is None
+        stage = {WORKER: "findings", "findings": ""}.get(title, title)
+        return stage in loading_stages(self.spec.science, place)
 
     def _image(self, title: str) -> ImageName:
         if not self._loads(title):

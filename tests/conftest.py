@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from kube_server import KubeServer
 
 from fundus_r1.storage.folder import FolderStore
 from fundus_r1.storage.s3 import Credentials, S3Store
@@ -86,6 +87,14 @@ def golden_bytes(request: pytest.FixtureRequest) -> Callable[[Path, bytes], None
         assert found.decode() == path.read_bytes().decode(), f"{path} differs; if it is meant: make golden"
 
     return compare
+
+
+@pytest.fixture
+def kube(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubeServer]:
+    """An API server, which KUBECONFIG names."""
+    with KubeServer() as server:
+        monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
+        yield server
 
 
 @pytest.fixture

@@ -50,9 +50,8 @@ def preflight(
 def launch(
     manifest: Annotated[Path, typer.Argument(help="A job that plan --manifests has written.")],
     namespace: NamespaceOption = None,
-    queue: Annotated[float | None, typer.Option(min=0, help="Seconds that it may wait for room.")] = None,
-    run: Annotated[float | None, typer.Option(min=0, help="Seconds that it may run.")] = None,
-    heartbeat: Annotated[float, typer.Option(min=0, help="Seconds between two signs of life.")] = 60.0,
+    queue: Annotated[float | None, typer.Option(min=1, help="Seconds that it may wait for room.")] = None,
+    run: Annotated[float | None, typer.Option(min=1, help="Seconds that it may run.")] = None,
 ) -> None:
     """Makes a job, or adopts the one that is there, and follows it to its end; SIGTERM deletes it.
 
@@ -67,7 +66,7 @@ def launch(
 
     child = read_child(manifest)
     cluster = Cluster.connect(namespace or child.manifest["metadata"].get("namespace"))
-    terms = Terms(owner=own_workflow(cluster), clocks=Clocks(queue_s=queue, run_s=run), heartbeat_s=heartbeat)
+    terms = Terms(owner=own_workflow(cluster), clocks=Clocks(queue_s=queue, run_s=run))
     try:
         print(follow(cluster, child, terms))
     except JobError as error:

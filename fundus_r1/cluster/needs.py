@@ -14,7 +14,7 @@ from fundus_r1.cluster.child import RAYJOB
 from fundus_r1.cluster.manifests import CHILD_STAGES, child_of
 from fundus_r1.spec import RunSpec
 from fundus_r1.spec.cluster import Cluster
-from fundus_r1.spec.models import ServedModel
+from fundus_r1.spec.pins import loading_stages
 
 Amounts = dict[str, Decimal]
 """Resource -> cores, bytes or pieces."""
@@ -54,13 +54,6 @@ class PodGroup:
         rare = sorted(name for name in self.asks if name not in _COMMON)
         names = [*rare, *(name for name in _COMMON if name in self.asks)]
         return ", ".join(f"{self.asks[name]} {name}" for name in names)
-
-
-def amount(text: str | int | float) -> Decimal:
-    """A Kubernetes quantity as a number: cores, bytes, pieces."""
-    from kubernetes.utils.quantity import parse_quantity
-
-    return Decimal(parse_quantity(text))
 
 
 def shown(value: Decimal) -> str:
@@ -105,7 +98,7 @@ def groups_of(spec: RunSpec, stage: str) -> list[PodGroup]:
 
 def step_groups(spec: RunSpec) -> list[PodGroup]:
     """The pods of the pipeline's own steps that load a model onto GPUs."""
-    place, models, science = spec.placement, spec.science.models, spec.science
+    place = spec.placement
     cluster = place.cluster or Cluster()
     if cluster.gpu_resource is None:
         return []
@@ -117,20 +110,10 @@ def step_groups(spec: RunSpec) -> list[PodGroup]:
     }
     tolerations = [each.model_dump(exclude_none=True, exclude={"seconds"}) for each in cluster.tolerations]
     where = {"nodeSelector": cluster.node_selector, "tolerations": tolerations}
-    free_form = science.traces.baseline or science.traces.mode == "free"
-    loads = {
-        "findings": bool(science.index.datasets) and place.endpoints.observer is None,
-        "traces": bool(science.index.datasets)
-        and free_form
-        and place.endpoints.free_form is None
-        and not isinstance(models.free_form, ServedModel),
-        "evaluate": True,
-    }
     counts = {"findings": place.findings.workers}
     return [
         PodGroup(stage, counts.get(stage, 1), asks, where, together=False)
-        for stage, found in loads.items()
-        if found
+        for stage in loading_stages(spec.science, place)
     ]
 
 

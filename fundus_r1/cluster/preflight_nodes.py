@@ -15,7 +15,8 @@ from typing import Any
 from fundus_r1.cluster.check import Check
 from fundus_r1.cluster.child import PODS, Resource
 from fundus_r1.cluster.client import Cluster
-from fundus_r1.cluster.needs import Amounts, PodGroup, amount, shown
+from fundus_r1.cluster.needs import Amounts, PodGroup, shown
+from fundus_r1.spec.kubernetes import amount
 
 NODES = Resource("", "v1", "nodes", "Node")
 _BLOCKING = ("NoSchedule", "NoExecute")

@@ -13,8 +13,9 @@ from typing import Any
 from fundus_r1.cluster.check import Check
 from fundus_r1.cluster.child import Resource
 from fundus_r1.cluster.client import Cluster
-from fundus_r1.cluster.needs import Amounts, PodGroup, amount, shown
+from fundus_r1.cluster.needs import Amounts, PodGroup, shown
 from fundus_r1.cluster.preflight_objects import by_name
+from fundus_r1.spec.kubernetes import amount
 
 QUOTAS = Resource("", "v1", "resourcequotas", "ResourceQuota")
 LIMITS = Resource("", "v1", "limitranges", "LimitRange")

@@ -23,6 +23,7 @@ from fundus_r1.spec import RunSpec
 from fundus_r1.spec.base import UNPINNED
 from fundus_r1.spec.cluster import Cluster
 from fundus_r1.spec.models import FolderModel
+from fundus_r1.spec.pins import by_digest
 from fundus_r1.spec.placement import Placement
 from fundus_r1.spec.places import local_folder
 from fundus_r1.spec.placing import parameters_of, placed
@@ -158,7 +159,7 @@ def _open(spec: RunSpec, image: str) -> Iterator[str]:
             "placement.data: the data are not here, so names and fingerprints of the jobs are not final; "
             "the parameter data"
         )
-    if "@sha256:" not in image:
+    if not by_digest(image):
         yield f"the image {image} is {UNPINNED}: images/images.lock, or placement.cluster.image"
 
 

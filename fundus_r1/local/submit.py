@@ -16,11 +16,9 @@ from fundus_r1.local.kubeflow import Kubeflow
 from fundus_r1.local.pipelines import held_by
 from fundus_r1.local.version import compile_version, parameters
 from fundus_r1.spec import Placement, RunSpec
-from fundus_r1.spec.pins import Pin, unpinned
+from fundus_r1.spec.pins import Pin, by_digest, unpinned
 from fundus_r1.spec.places import FILE, scheme_of
 from fundus_r1.stages.resolve import refuse_unpinned, resolve
-
-BY_DIGEST = "@sha256:"
 
 
 @dataclass(frozen=True)
@@ -157,7 +155,7 @@ def _by_tag(images: dict[str, str], placement: Placement) -> list[Pin]:
             hint="push it and write the digest that the registry gives it into images/images.lock",
         )
         for path, image in named.items()
-        if BY_DIGEST not in image
+        if not by_digest(image)
     ]
 
 

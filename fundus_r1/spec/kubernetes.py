@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Annotated
 
 from pydantic import AfterValidator
@@ -19,9 +20,12 @@ _PLAIN_WANTED = "at most 63 letters, digits, '-', '_' and '.', with a letter or 
 _NUMBER = r"\+?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 _QUANTITY = re.compile(rf"({_NUMBER})([KMGTPE]i|[numkMGTPE]|)")
 _UNITS = {
-    "": 1.0,
-    **{unit: 10.0**power for unit, power in zip("numkMGTPE", (-9, -6, -3, 3, 6, 9, 12, 15, 18), strict=True)},
-    **{f"{unit}i": 2.0 ** (10 * power) for power, unit in enumerate("KMGTPE", start=1)},
+    "": Decimal(1),
+    **{
+        unit: Decimal(10) ** power
+        for unit, power in zip("numkMGTPE", (-9, -6, -3, 3, 6, 9, 12, 15, 18), strict=True)
+    },
+    **{f"{unit}i": Decimal(2) ** (10 * power) for power, unit in enumerate("KMGTPE", start=1)},
 }
 
 
@@ -46,17 +50,17 @@ def _key(text: str) -> str:
     return text
 
 
-def amount(quantity: str) -> float:
-    """A quantity as a number: ``500m`` is 0.5, ``1Ki`` is 1024.
+def amount(quantity: str | int) -> Decimal:
+    """A quantity as a number of cores, bytes or pieces: ``500m`` is 0.5, ``1Ki`` is 1024.
 
     Raises:
         ValueError: it is none.
     """
-    found = _QUANTITY.fullmatch(quantity)
+    found = _QUANTITY.fullmatch(str(quantity))
     if found is None:
         raise ValueError(f"{quantity!r} is not a quantity, such as 8, 500m or 64Gi")
     number, unit = found.groups()
-    return float(number) * _UNITS[unit]
+    return Decimal(number) * _UNITS[unit]
 
 
 def _more_than_nothing(quantity: str) -> str:

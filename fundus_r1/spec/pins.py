@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fundus_r1.spec.base import UNPINNED
-from fundus_r1.spec.models import HubModel, VisionRef
+from fundus_r1.spec.models import HubModel, ServedModel, VisionRef
 from fundus_r1.spec.placement import Placement
 from fundus_r1.spec.science import Science
 
@@ -29,6 +29,11 @@ class Pin:
     """What it would pin, in words."""
     hint: str
     """How to pin it."""
+
+
+def by_digest(image: str) -> bool:
+    """Whether an image is named by what it is; a tag may name another tomorrow."""
+    return "@sha256:" in image
 
 
 def unpinned(science: Science) -> list[Pin]:
@@ -54,6 +59,20 @@ def hub_weights(science: Science, placement: Placement) -> dict[str, HubModel]:
         for role, ref in _roles(science).items()
         if isinstance(ref, HubModel) and role not in answered
     }
+
+
+def loading_stages(science: Science, placement: Placement) -> tuple[str, ...]:
+    """The stages before and after the training that load a vision-language model themselves.
+
+    Stage 9 asks the student, whom no endpoint serves.
+    """
+    loading, roles = [], _roles(science)
+    for stage, role in (("findings", "observer"), ("traces", "free_form")):
+        ref = roles.get(f"models.{role}")
+        served = getattr(placement.endpoints, role) is not None or isinstance(ref, ServedModel)
+        if ref is not None and not served:
+            loading.append(stage)
+    return (*loading, "evaluate")
 
 
 def _covered(science: Science) -> bool:

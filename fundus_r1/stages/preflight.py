@@ -14,6 +14,7 @@ from fundus_r1.cluster.client import Cluster
 from fundus_r1.cluster.preflight import check_cluster
 from fundus_r1.datasets.bucket import look_at
 from fundus_r1.spec import RunSpec
+from fundus_r1.spec.pins import by_digest
 from fundus_r1.spec.places import PVC, local_folder, scheme_of
 from fundus_r1.stages.preflight_models import check_endpoints, check_weights
 from fundus_r1.stages.preflight_store import check_store
@@ -51,7 +52,7 @@ def _image(image: str | None) -> list[Check]:
     what, needed = "image of the jobs", "by digest"
     if image is None:
         return [Check(what, needed, "that of the pipeline's lock", None)]
-    pinned = "@sha256:" in image
+    pinned = by_digest(image)
     todo = "" if pinned else "name it by its digest: what a tag names may change"
     return [Check(what, needed, image, True if pinned else None, todo)]
 

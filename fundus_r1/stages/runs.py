@@ -19,7 +19,7 @@ from fundus_r1 import __version__
 from fundus_r1.cluster.owners import POD_NAME
 from fundus_r1.errors import SpecError
 from fundus_r1.spec import Placement, RunSpec
-from fundus_r1.spec.pins import unpinned
+from fundus_r1.spec.pins import by_digest, unpinned
 from fundus_r1.stages.job import fingerprints
 from fundus_r1.storage.protocol import Store
 
@@ -92,7 +92,7 @@ def begin_record(run: PinnedRun, spec: RunSpec, run_id: str, *, resolved: bool =
 
 
 def _by_tag(images: dict[str, str]) -> list[str]:
-    return [f"images.{name}" for name, image in images.items() if "@sha256:" not in image]
+    return [f"images.{name}" for name, image in images.items() if not by_digest(image)]
 
 
 def end_record(record: RunRecord, state: str, error: str) -> RunRecord:

@@ -32,8 +32,15 @@ SPECS = {
 PAPER = [run.file for run in runs()]
 TRAINING = [run.file for run in runs() if run.trains]
 GPU_STEPS = {"evaluate", "findings-worker"}
+"""Of a run that trains; one that evaluates alone has no images to look at in stage 3."""
 SECRETS = {"FUNDUS_R1_S3_ACCESS_KEY": "an access key", "FUNDUS_R1_S3_SECRET_KEY": "a secret key",
            "WRITER_KEY": "a writer's key", "HF_TOKEN": "hf_notoken"}  # fmt: skip
+
+
+def gpu_steps(name: str) -> set[str]:
+    if name in TRAINING:
+        return GPU_STEPS
+    return {"evaluate"} if name in PAPER else set()
 
 
 @cache
@@ -209,7 +216,7 @@ def test_no_step_asks_for_a_gpu_before_preflight_and_mirror(name: str, irs: dict
         for step, container in ir.executors.items()
         if "accelerator" in container.get("resources", {})
     }
-    assert asking == (GPU_STEPS if name in PAPER else set())
+    assert asking == gpu_steps(name)
     for step in asking | {"sft", "grpo"}:
         assert {"preflight", "mirror"} <= steps[step], step
     assert not steps["preflight"] and steps["mirror"] == {"preflight"}
@@ -219,7 +226,7 @@ def test_no_step_asks_for_a_gpu_before_preflight_and_mirror(name: str, irs: dict
 @pytest.mark.parametrize("name", PAPER)
 def test_pods_with_gpus_follow_the_parameters(name: str, irs: dict[str, Ir]) -> None:
     ir = irs[name]
-    for step in GPU_STEPS:
+    for step in gpu_steps(name):
         resources, config = ir.executors[f"exec-{step}"]["resources"], ir.platform[f"exec-{step}"]
         assert resources["accelerator"]["resourceType"] == "nvidia.com/gpu"
         channels = [resources["accelerator"]["resourceCount"], resources["resourceMemoryLimit"]]

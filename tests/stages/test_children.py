@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,6 @@ from fundus_r1.storage.s3 import ACCESS_KEY_ENV, SECRET_KEY_ENV, S3Store
 from fundus_r1.storage.server import LocalS3
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def kube(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubeServer]:
-    with KubeServer() as server:
-        monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
-        yield server
 
 
 @pytest.fixture

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from kube_server import KubeServer
 
@@ -20,12 +17,9 @@ from fundus_r1.storage.folder import FolderStore
 JOB = "fr1-sft-0123456789ab"
 
 
-@pytest.fixture
-def kube(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubeServer]:
-    with KubeServer() as server:
-        monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
-        monkeypatch.setenv(POD_NAME, "step")
-        yield server
+@pytest.fixture(autouse=True)
+def own_pod(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(POD_NAME, "step")
 
 
 def step(kube: KubeServer, node: str) -> Cluster:
