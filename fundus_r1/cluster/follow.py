@@ -12,7 +12,6 @@ import random
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
@@ -49,14 +48,13 @@ class Followed:
         self.resource = resource
         self.job: dict[str, Any] | None = job
         """None once it is gone."""
-        self.lost: deque[dict[str, Any]] = deque(maxlen=_LOST)
-        """Pods that were deleted, as they were last seen."""
         self.failure: ClusterError | None = None
         """Why it cannot be followed any more."""
         self._cluster = cluster
         self._name = job["metadata"]["name"]
         self._uid = job["metadata"]["uid"]
         self._pods: dict[str, dict[str, Any]] = {}
+        self._lost: dict[str, dict[str, Any]] = {}
         self._moved = threading.Condition()
         self._news = True
         self._closed = threading.Event()
@@ -78,6 +76,12 @@ class Followed:
         """The pods that are there, by name."""
         with self._moved:
             return sorted(self._pods.values(), key=lambda pod: str(pod["metadata"]["name"]))
+
+    @property
+    def lost(self) -> list[dict[str, Any]]:
+        """The last pods that were deleted, as they were last seen."""
+        with self._moved:
+            return list(self._lost.values())
 
     def wait(self, timeout_s: float) -> bool:
         """Waits for news, at most so many seconds; whether there are any.
@@ -137,10 +141,12 @@ class Followed:
         uid = pod["metadata"]["uid"]
         if kind == "DELETED":
             before = self._pods.pop(uid, None)
-            if "status" in pod or before is None:
-                before = trimmed(pod)
-            self.lost.append(before)
-        else:
+            if uid in self._lost:
+                return  # each watch that has seen the pod tells of its end
+            self._lost[uid] = trimmed(pod) if "status" in pod or before is None else before
+            while len(self._lost) > _LOST:
+                del self._lost[next(iter(self._lost))]
+        elif uid not in self._lost:
             self._pods[uid] = trimmed(pod)
 
 

@@ -220,8 +220,7 @@ def _end(
     logs: Logs,
     verdict: Verdict,
 ) -> None:
-    if verdict.ending is not Ending.SUCCEEDED:
-        time.sleep(_SETTLE_S)
+    time.sleep(_SETTLE_S)
     job, pods = followed.job, followed.pods()
     if job is not None and word_of_job(child.resource, job) is None:
         # It would go on, or stay for ever, with nobody to follow it.

@@ -280,8 +280,9 @@ def test_after_a_job_that_made_nothing_a_next_attempt_is_made(
     second = eventually(lambda: kube.read(PYTORCHJOB, f"{JOB}-a2"))
     assert second["metadata"]["labels"]["fundus-r1.io/job"] == f"{JOB}-a2"
     kube.remove(PYTORCHJOB, JOB)  # its time to live is over
-    again = Launched(cluster, child(), Terms(made=lambda: True))
-    time.sleep(0.5)
+    owner = workflow(kube, "run-b")
+    again = Launched(cluster, child(), Terms(owner=owner, made=lambda: True))
+    eventually(lambda: owners(kube.read(PYTORCHJOB, f"{JOB}-a2")) == [owner.reference()])  # type: ignore[arg-type]
     kube.status(PYTORCHJOB, f"{JOB}-a2", ends("Succeeded"))
     assert launched.ended() == again.ended() == f"{JOB}-a2"
     assert kube.names(PYTORCHJOB) == [f"{JOB}-a2"]
