@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
 import yaml
 from kube_server import KubeServer
 
@@ -78,6 +79,18 @@ def eventually(met: Callable[[], Any], timeout_s: float = 10.0) -> Any:
         assert time.monotonic() < until, "it did not come to pass"
         time.sleep(0.01)
     return found
+
+
+def heard(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    """Waits until a launcher has said something."""
+    said = ""
+
+    def met() -> bool:
+        nonlocal said
+        said += capsys.readouterr().err
+        return text in said
+
+    eventually(met)
 
 
 class Launched:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from cluster.scripted import FP, JOB, Launched, child, ends, eventually, pod_labels, workflow
+from cluster.scripted import FP, JOB, Launched, child, ends, eventually, heard, pod_labels, workflow
 from kube_server import KubeServer
 
 from fundus_r1.cluster import evidence, verdict
@@ -163,11 +163,10 @@ def test_a_job_may_wait_for_room_and_says_what_for(
     job = eventually(lambda: kube.read(PYTORCHJOB, JOB))
     kube.pod(f"{JOB}-master-0", pod_labels(), owner=job)
     unschedulable(kube, f"{JOB}-master-0")
-    time.sleep(1)
+    heard(capsys, "waits for room: master: 4 with too little free nvidia.com/gpu")
     assert not launched.over
     kube.status(PYTORCHJOB, JOB, ends("Succeeded"))
     launched.ended()
-    assert "waits for room: master: 4 with too little free nvidia.com/gpu" in capsys.readouterr().err
 
 
 def test_a_job_that_waits_longer_than_it_may_is_taken_back(kube: KubeServer, cluster: Cluster) -> None:
@@ -353,8 +352,7 @@ def test_a_job_held_back_by_its_queue_waits_for_what_the_queue_says(
             "status": {"conditions": [condition]},
         },
     )
-    time.sleep(0.6)
+    heard(capsys, "waits for room: its queue")
     kube.edit(PYTORCHJOB, JOB, {"spec": {"runPolicy": {"suspend": False}}})
     kube.status(PYTORCHJOB, JOB, ends("Succeeded"))
     launched.ended()
-    assert "waits for room: its queue" in capsys.readouterr().err
