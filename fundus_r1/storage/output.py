@@ -17,12 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from pydantic import ValidationError
-
 from fundus_r1.errors import StoreError
 from fundus_r1.fingerprint import sha256
 from fundus_r1.record import FileRef, Record, output_prefix
 from fundus_r1.rows import Row
+from fundus_r1.storage.documents import read_document
 from fundus_r1.storage.lines import line_of, parse_lines
 from fundus_r1.storage.protocol import Store
 
@@ -229,17 +228,8 @@ class StageOutput:
 
 def find_record(store: Store, stage: str, fingerprint: str) -> Record | None:
     """The record of an output, or None if the stage has not written it."""
-    data = store.get(f"{output_prefix(stage, fingerprint)}/record.json")
-    if data is None:
-        return None
-    try:
-        return Record.model_validate_json(data)
-    except ValidationError as error:
-        raise StoreError(
-            f"A record cannot be read: {error.errors()[0]['msg']}",
-            where=f"{store.uri}/{output_prefix(stage, fingerprint)}/record.json",
-            hint="it was written by another version of this program; delete it and run again",
-        ) from error
+    key = f"{output_prefix(stage, fingerprint)}/record.json"
+    return read_document(store, key, Record, name="A record", mend="run again")
 
 
 def all_records(store: Store, stages: Sequence[str]) -> Iterator[Record]:

@@ -16,10 +16,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from fundus_r1.errors import StoreError
 from fundus_r1.fingerprint import fingerprint
+from fundus_r1.storage.documents import read_document
 from fundus_r1.storage.output import file_sha256
 from fundus_r1.storage.protocol import Store
 
@@ -204,14 +205,4 @@ def check_path(store: Store, name: str) -> None:
 
 
 def _read(store: Store, key: str) -> Manifest | None:
-    data = store.get(key)
-    if data is None:
-        return None
-    try:
-        return Manifest.model_validate_json(data)
-    except ValidationError as error:
-        raise StoreError(
-            f"A manifest cannot be read: {error.errors()[0]['msg']}",
-            where=f"{store.uri}/{key}",
-            hint="it was written by another version of this program; delete it and mirror again",
-        ) from error
+    return read_document(store, key, Manifest, name="A manifest", mend="mirror again")

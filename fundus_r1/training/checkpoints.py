@@ -18,11 +18,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from fundus_r1.errors import StoreError
 from fundus_r1.progress import emit
 from fundus_r1.record import FileRef
+from fundus_r1.storage.documents import read_document
 from fundus_r1.storage.output import file_sha256
 from fundus_r1.storage.protocol import Store
 
@@ -67,17 +68,8 @@ def _steps(store: Store, prefix: str) -> list[int]:
 
 
 def _read(store: Store, prefix: str, step: int) -> Manifest | None:
-    data = store.get(_manifest_key(prefix, step))
-    if data is None:
-        return None
-    try:
-        return Manifest.model_validate_json(data)
-    except ValidationError as error:
-        raise StoreError(
-            f"The manifest of a checkpoint cannot be read: {error.errors()[0]['msg']}",
-            where=f"{store.uri}/{_manifest_key(prefix, step)}",
-            hint="it was written by another version of this program; delete it and run again",
-        ) from error
+    key = _manifest_key(prefix, step)
+    return read_document(store, key, Manifest, name="The manifest of a checkpoint", mend="run again")
 
 
 def _whole(store: Store, prefix: str) -> Iterator[Manifest]:
