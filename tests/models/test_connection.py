@@ -147,14 +147,16 @@ def test_an_endpoint_that_is_away_for_a_while_costs_only_time(
 )
 def test_what_stays_is_given_up_at_the_deadline(server: Server, failure: Behaviour, told: str) -> None:
     server.script = [failure]
-    asked = model(server.url, timeout_s=0.4, deadline_s=1.5, concurrency=2)
+    # On a busy machine an answer takes its time; only who hangs is to be given up for that.
+    timeout_s = 0.4 if failure is hangs else 3.0
+    asked = model(server.url, timeout_s=timeout_s, deadline_s=3.0, concurrency=2)
     started = time.monotonic()
     with pytest.raises(ModelError, match=told) as raised:
         asked.complete([ask()] * 20)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 10
     assert raised.value.transient
     assert raised.value.where == server.url
-    assert "since" in raised.value.what and "deadline of 1.5 s" in raised.value.what
+    assert "since" in raised.value.what and "deadline of 3 s" in raised.value.what
     assert "deadline_s" in raised.value.hint
     asked.close()
 
